@@ -1,0 +1,189 @@
+"""params.yaml, typed: one class per section, one line per mistake.
+
+    finetune = params.load().finetune
+
+The whole file is checked whenever any stage reads its section, so that a typing error in the last stage's section
+is found before the first stage has worked for an hour.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from stages.core.errors import UserError
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Text = Annotated[str, Field(min_length=1)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")]
+
+Mode = Literal["finetune", "linear"]
+MODES: tuple[Mode, ...] = ("linear", "finetune")
+Keep = Literal["last", "best"]
+Precision = Literal["auto", "float32", "bfloat16"]
+ClassWeights = Literal["none", "balanced"]
+
+
+class Section(BaseModel):
+    """A section of params.yaml: every key must be there, and no other; no silent conversions."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Data(Section):
+    """Where the pictures come from."""
+
+    source: Text
+    watch: Text
+    sha256: Sha256 | None
+
+
+class Backbone(Section):
+    """The pretrained network, and the size of picture it is fed."""
+
+    name: Text
+    weights: Text
+    sha256: Sha256 | None
+    image_size: Annotated[int, Field(ge=32, le=1024)]
+
+
+class Prepare(Section):
+    """Splits and caps."""
+
+    seed: Seed
+    val_fraction: Annotated[float, Field(gt=0, lt=1)]
+    train_per_class: Annotated[int, Field(ge=2)] | None
+    val_per_class: Count | None
+
+
+class Augmentation(Section):
+    """A random crop and flips; the crop's aspect ratio is drawn from 3/4 to 4/3, as in torchvision."""
+
+    crop_scale: Share
+    horizontal_flip: bool
+    vertical_flip: bool
+
+
+class Extract(Augmentation):
+    """Frozen penultimate features."""
+
+    seed: Seed
+    views: Annotated[int, Field(ge=1, le=256)]
+    precision: Precision
+
+
+class TrainHead(Section):
+    """The linear head on cached features."""
+
+    seed: Seed
+    solver: Literal["logistic", "sgd"]
+    class_weights: ClassWeights
+    folds: Annotated[int, Field(ge=2, le=100)]
+    epochs: Count
+    batch_size: Count
+    lr: Positive
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    weight_decay: NotNegative
+    step_epochs: Count
+    step_factor: Share
+    keep: Keep
+
+
+class Finetune(Augmentation):
+    """End-to-end training."""
+
+    seed: Seed
+    epochs: Annotated[int, Field(ge=2)]  # a chart of one row is no curve: DVC drops it
+    batch_size: Annotated[int, Field(ge=2)]  # batch norm has no statistics of one picture
+    optimizer: Literal["adamw", "sgd"]
+    lr: Positive
+    head_lr_factor: Positive
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    weight_decay: NotNegative
+    schedule: Literal["onecycle", "cosine", "step"]
+    warmup_epochs: NotNegative
+    step_epochs: Count
+    step_factor: Share
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    class_weights: ClassWeights
+    keep: Keep
+    precision: Precision
+
+
+class Evaluate(Section):
+    """Metrics and pictures."""
+
+    calibration_bins: Annotated[int, Field(ge=2, le=100)]
+    pictures: Annotated[int, Field(ge=1, le=100)]
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    mode: Mode
+    data: Data
+    backbone: Backbone
+    prepare: Prepare
+    extract: Extract
+    train_head: TrainHead
+    finetune: Finetune
+    evaluate: Evaluate
+
+
+def load(path: Path = Path("params.yaml")) -> Params:
+    """Read and check params.yaml.
+
+    Raises:
+        UserError: the file is missing or is no YAML, or a key is missing, unknown, of a wrong type or out of range:
+            one line that names the key, the value and what is allowed.
+    """
+    try:
+        content = YAML(typ="safe").load(path)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: run from the project's folder") from None
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}" if mark else ""
+        raise UserError(f"{path}{line}: not valid YAML ({getattr(error, 'problem', error)})") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: must hold the sections {', '.join(Params.model_fields)}")
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"{path}: " + "; ".join(_explain(e) for e in error.errors())) from None
+
+
+def _explain(error: Any) -> str:
+    # A union (`int | None`) reports the member's name as a last part of the location that is not in the file.
+    location = [part for part in error["loc"] if part not in ("int", "str") and not str(part).startswith("constrained")]
+    key = ".".join(map(str, location))
+    if error["type"] == "missing":
+        return f"{key} is missing"
+    if error["type"] == "extra_forbidden":
+        section = _section_of(location)
+        return f"unknown key {key}; known: {', '.join(section.model_fields)}"
+    return f"{key} = {error['input']!r}: {_allowed(location) or error['msg'].lower()}"
+
+
+def _section_of(location: list[Any]) -> type[BaseModel]:
+    section: type[BaseModel] = Params
+    for part in location[:-1]:
+        annotation = section.model_fields[part].annotation
+        assert isinstance(annotation, type)
+        section = annotation
+    return section
+
+
+def _allowed(location: list[Any]) -> str:
+    field = _section_of(location).model_fields.get(location[-1])
+    if field is None:
+        return ""
+    if get_origin(field.annotation) is Literal:
+        return "must be one of " + ", ".join(get_args(field.annotation))
+    return ""

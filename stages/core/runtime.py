@@ -1,0 +1,135 @@
+"""How a stage runs: errors as one line, progress, and the settings that change no result.
+
+*What* is computed is in params.yaml. *How* is in `PENULTIMATE_*` environment variables, all read here:
+
+    PENULTIMATE_DEVICE    cpu | cuda | mps     default: cuda, else mps, else cpu
+    PENULTIMATE_THREADS   compute threads      default: torch's own choice (one per physical core)
+    PENULTIMATE_WORKERS   threads that decode  default: one per core
+    PENULTIMATE_MEMORY    GB of decoded pictures that finetune keeps in memory   default: a quarter of the memory
+    PENULTIMATE_TIMEOUT   seconds without a byte before a download is tried again   default: 30
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from stages.core.errors import UserError
+
+T = TypeVar("T")
+PLAIN_LINE_EVERY = 15.0  # seconds between progress lines when the output is not a terminal
+
+
+def run_stage(main: Callable[[], None]) -> None:
+    """Run a stage's `main`; a `UserError` becomes one line and exit code 1."""
+    started = time.monotonic()
+    name = Path(sys.argv[0]).stem
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"{name}: {' '.join(str(error).split())}")
+    except KeyboardInterrupt:
+        sys.exit(f"{name}: stopped; `dvc repro` starts this stage again")
+    seconds = time.monotonic() - started
+    say(f"{name}: done in {seconds:.1f} s")
+    log(stage=name, seconds=round(seconds, 2))
+
+
+def say(line: str) -> None:
+    """Print a line for the user, at once."""
+    tqdm.write(line, file=sys.stdout)
+    sys.stdout.flush()
+
+
+def warn(line: str) -> None:
+    """Print a warning to standard error."""
+    tqdm.write(f"warning: {line}", file=sys.stderr)
+
+
+def progress(items: Iterable[T], *, total: int, what: str, unit: str = "picture") -> Iterator[T]:
+    """Pass `items` through, showing a bar with rate and remaining time on a terminal, else plain lines.
+
+    An item that has a length (a batch) counts as that many units.
+    """
+    with progress_bar(total=total, what=what, unit=unit) as advance:
+        for item in items:
+            yield item
+            advance(len(item) if hasattr(item, "__len__") else 1)
+
+
+class progress_bar:  # noqa: N801 (used as a verb: `with progress_bar(...) as advance`)
+    """Show work of known `total`; entering gives `advance(count)`. A total of 0 means unknown."""
+
+    def __init__(self, *, total: int, what: str, unit: str = "picture", binary_scale: bool = False) -> None:
+        self.what, self.unit, self.total, self.done = what, unit, total, 0
+        self.started = self.last_line = time.monotonic()
+        self.bar = tqdm(
+            total=total or None,
+            desc=what,
+            unit=unit if binary_scale else f" {unit}s",
+            unit_scale=binary_scale,
+            disable=not sys.stderr.isatty(),
+            leave=False,
+            dynamic_ncols=True,
+        )
+
+    def __enter__(self) -> Callable[[int], None]:
+        return self.advance
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+    def advance(self, count: int) -> None:
+        self.done += count
+        self.bar.update(count)
+        now = time.monotonic()
+        if self.bar.disable and now - self.last_line > PLAIN_LINE_EVERY:
+            self.last_line = now
+            rate = self.done / (now - self.started)
+            left = f", {(self.total - self.done) / rate:.0f} s left" if self.total else ""
+            of = f" of {self.total}" if self.total else ""
+            say(f"{self.what}: {self.done}{of} {self.unit}s, {rate:.1f} {self.unit}s/s{left}")
+
+
+def project_root() -> Path:
+    """The main repository: where `.cache` lives, also under `dvc exp run --temp`."""
+    return Path(os.environ.get("DVC_ROOT") or Path.cwd())
+
+
+def cache_folder(name: str) -> Path:
+    """A folder under `.cache/` that survives between runs (git-ignored), made if missing."""
+    folder = project_root() / ".cache" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def log(**facts: object) -> None:
+    """Append one line to `.cache/log.jsonl`: timings and machine facts, which never go into outputs."""
+    with (cache_folder(".") / "log.jsonl").open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S"), **facts}) + "\n")
+
+
+def number_from_environment(name: str, default: float) -> float:
+    """The positive number in environment variable `name`, or `default` where it is unset.
+
+    Raises:
+        UserError: it is set to something else.
+    """
+    text = os.environ.get(name, "")
+    try:
+        value = float(text) if text else float(default)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise UserError(f"environment variable {name}={text!r}: must be a positive number")
+    return value
+
+
+def workers() -> int:
+    """How many threads decode pictures."""
+    return max(1, int(number_from_environment("PENULTIMATE_WORKERS", os.cpu_count() or 1)))
