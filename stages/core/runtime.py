@@ -51,15 +51,22 @@ def warn(line: str) -> None:
     tqdm.write(f"warning: {line}", file=sys.stderr)
 
 
-def progress(items: Iterable[T], *, total: int, what: str, unit: str = "picture") -> Iterator[T]:
+def progress(
+    items: Iterable[T],
+    *,
+    total: int,
+    what: str,
+    unit: str = "picture",
+    size: Callable[[T], int] = lambda _: 1,
+) -> Iterator[T]:
     """Pass `items` through, showing a bar with rate and remaining time on a terminal, else plain lines.
 
-    An item that has a length (a batch) counts as that many units.
+    `total` and the rate are in `unit`s, of which an item counts `size(item)`.
     """
     with progress_bar(total=total, what=what, unit=unit) as advance:
         for item in items:
             yield item
-            advance(len(item) if hasattr(item, "__len__") else 1)
+            advance(size(item))
 
 
 class progress_bar:  # noqa: N801 (used as a verb: `with progress_bar(...) as advance`)
@@ -99,6 +106,11 @@ class progress_bar:  # noqa: N801 (used as a verb: `with progress_bar(...) as ad
 def project_root() -> Path:
     """The main repository: where `.cache` lives, also under `dvc exp run --temp`."""
     return Path(os.environ.get("DVC_ROOT") or Path.cwd())
+
+
+def local_path(text: str) -> Path:
+    """A path that the user wrote in params.yaml: `~` is their home, a relative one is seen from the main repository."""
+    return project_root() / Path(text).expanduser()
 
 
 def cache_folder(name: str) -> Path:

@@ -1,0 +1,74 @@
+"""Hold one mode against the other on the same pictures: results/metrics.json and results/report.html.
+
+dvc repro compare
+dvc exp run -S mode=linear
+"""
+
+from pathlib import Path
+
+from stages.core import params, report, runtime, scores
+from stages.core.files import read_csv, read_json, write_json, write_text
+from stages.core.params import MODES
+from stages.core.predictions import Predictions
+
+RESULTS = Path("results")
+
+
+def main() -> None:
+    options = params.load()
+    this, (other,) = options.mode, [mode for mode in MODES if mode != options.mode]
+    metrics = {mode: read_json(RESULTS / mode / "metrics.json") for mode in MODES}
+    found = {mode: Predictions.load(RESULTS / mode / "predictions.csv") for mode in MODES}
+    versus = scores.versus(found[this].right, found[other].right)
+    write_json(RESULTS / "metrics.json", metrics[this] | {"vs_other": versus})
+
+    source = read_json(Path("data/source.json"))
+    answer = report.answer(versus, this=this, other=other, pictures=len(found[this].paths))
+    write_text(
+        RESULTS / "report.html",
+        report.page(f"{source['name']}: linear head or finetuning?", sections(answer, options, source, metrics, found)),
+    )
+    runtime.say(answer)
+
+
+def sections(
+    answer: str,
+    options: params.Params,
+    source: dict[str, object],
+    metrics: dict[str, dict[str, float | None]],
+    found: dict[str, Predictions],
+) -> list[str]:
+    """The parts of the report, in reading order."""
+    tables = {
+        name: {mode: read_csv(RESULTS / mode / f"{name}.csv") for mode in MODES} for name in ("training", "reliability")
+    }
+    caveats = [
+        f"{mode} was kept at its best epoch on these very pictures (keep: best): its numbers are optimistic."
+        for mode, keep in (("linear", options.train_head.keep), ("finetune", options.finetune.keep))
+        if keep == "best" and not (mode == "linear" and options.train_head.solver == "logistic")
+    ]
+    rejected = read_csv(Path("data/rejected.csv"))
+    pictures = {
+        name: report.pair(*(report.picture(RESULTS / mode / f"{name}.png", f"{mode}: {name}") for mode in MODES))
+        for name in ("predictions", "mistakes")
+    }
+    return [
+        report.paragraph(answer, "answer"),
+        *(report.paragraph(caveat) for caveat in caveats),
+        report.metrics_table(metrics),
+        report.section("Learning curves", report.learning_curves(tables["training"])),
+        report.section("Confusion", report.pair(*(f"<h3>{mode}</h3>" + report.confusion_table(found[mode]) for mode in MODES))),
+        report.section("Reliability", report.reliability_chart(tables["reliability"])),
+        report.section("Predictions", pictures["predictions"]),
+        report.section("Most confident mistakes", pictures["mistakes"]),
+        report.section("A training batch", report.picture(RESULTS / "train_batch.png", "augmented, de-normalised")),
+        report.section(
+            f"Left out: {len(rejected)}", report.table(["picture", "reason"], [row.values() for row in rejected])
+        ),
+        report.section("Data", report.table(["", ""], [(key, value) for key, value in source.items()])),
+        report.section("Parameters", f"<pre>{report.escape(options.model_dump_json(indent=2))}</pre>"),
+    ]
+
+
+if __name__ == "__main__":
+    runtime.run_stage(main)

@@ -1,0 +1,58 @@
+"""Where and in which arithmetic networks run."""
+
+import os
+from contextlib import AbstractContextManager
+from typing import Literal
+
+import torch
+
+from stages.core import runtime
+from stages.core.errors import UserError
+from stages.core.params import Precision
+
+Resolved = Literal["float32", "bfloat16"]
+
+
+def device() -> torch.device:
+    """The device to compute on: `PENULTIMATE_DEVICE`, or the best there is.
+
+    Also makes repeated runs on this machine give the same bytes: deterministic kernels, and as many compute threads
+    as `PENULTIMATE_THREADS` says, whatever the decoding threads are.
+    """
+    wanted = os.environ.get("PENULTIMATE_DEVICE") or (
+        "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    )
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_num_threads(int(runtime.number_from_environment("PENULTIMATE_THREADS", torch.get_num_threads())))
+    try:
+        chosen = torch.device(wanted)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"environment variable PENULTIMATE_DEVICE={wanted}: not usable here ({reason})") from None
+    runtime.log(device=str(chosen), threads=torch.get_num_threads(), torch=torch.__version__)
+    return chosen
+
+
+def resolve(precision: Precision, where: torch.device) -> Resolved:
+    """What `auto` means on this machine: bfloat16 where the hardware computes in it, else float32."""
+    if precision != "auto":
+        return precision
+    if where.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    if where.type == "cpu":
+        can = torch.cpu.get_capabilities()
+        return "bfloat16" if can.get("avx512_bf16") or can.get("amx_bf16") else "float32"
+    return "float32"
+
+
+def arithmetic(precision: Resolved, where: torch.device) -> AbstractContextManager[object]:
+    """The context in which a forward pass runs in `precision`; parameters and results stay float32."""
+    return torch.autocast(where.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def budget_bytes() -> float:
+    """Memory for decoded pictures: `PENULTIMATE_MEMORY` in GB, or a quarter of the machine's."""
+    quarter = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 4
+    return 1e9 * runtime.number_from_environment("PENULTIMATE_MEMORY", quarter / 1e9)

@@ -1,0 +1,68 @@
+"""training.csv: one row per epoch, the same columns in both modes, flushed as it goes."""
+
+import csv
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from stages.core import runtime
+
+
+@dataclass(frozen=True)
+class Row:
+    """Loss is the mean cross-entropy in nats, accuracy a share from 0 to 1."""
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+
+    @classmethod
+    def of(cls, epoch: int, *, train: tuple[float, float], val: tuple[float, float]) -> "Row":
+        """From (loss, accuracy) of both splits."""
+        return cls(epoch, *train, *val)
+
+
+class TrainingLog:
+    """Writes rows to a CSV that can be watched while it grows, and to the terminal."""
+
+    def __init__(self, path: Path, *, say: bool = True) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)  # it may be a read-only link into DVC's cache
+        self._stream = path.open("w", newline="", encoding="utf-8")
+        self._writer = csv.writer(self._stream, lineterminator="\n")
+        self._writer.writerow(field.name for field in fields(Row))
+        self._say = say
+        self.rows: list[Row] = []
+
+    def __enter__(self) -> "TrainingLog":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+
+    def add(self, row: Row) -> None:
+        self.rows.append(row)
+        self._writer.writerow(f"{v:.6g}" if isinstance(v, float) else v for v in asdict(row).values())
+        self._stream.flush()
+        if self._say:
+            runtime.say(
+                f"epoch {row.epoch}: train loss {row.train_loss:.4f} accuracy {row.train_accuracy:.4f}, "
+                f"val loss {row.val_loss:.4f} accuracy {row.val_accuracy:.4f}"
+            )
+
+    def is_best(self) -> bool:
+        """Whether the last row has the best val accuracy so far (the first of equals)."""
+        *before, last = self.rows
+        return all(last.val_accuracy > row.val_accuracy for row in before)
+
+
+def loss_and_accuracy(logits: Tensor, labels: Tensor) -> tuple[float, float]:
+    """Mean cross-entropy and accuracy of float (N, classes) logits against int64 (N,) labels."""
+    with torch.no_grad():
+        loss = F.cross_entropy(logits, labels).item()
+        return loss, (logits.argmax(1) == labels).float().mean().item()

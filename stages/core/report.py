@@ -1,0 +1,176 @@
+"""results/report.html: the comparison as one page that needs no network.
+
+Every name that comes from the data is escaped. Charts are SVG with transparent ground and mid-grey lines, so that
+they read on a light page and on a dark one.
+"""
+
+import base64
+import io
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from stages.core.predictions import Predictions
+
+INK = "#808080"
+COLOURS = {"linear": "#d97706", "finetune": "#3b82f6"}
+LABELS = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "roc_auc": "ROC AUC",
+    "log_loss": "log loss (lower is better)",
+    "calibration_error": "calibration error (lower is better)",
+    "n": "pictures",
+}
+SIGNIFICANT = 0.05
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1f2328; --soft: #59636e; --line: #d1d9e0; --ground: #fff; }
+@media (prefers-color-scheme: dark) { :root { --ink: #f0f6fc; --soft: #9198a1; --line: #3d444d; --ground: #0d1117; } }
+* { box-sizing: border-box }
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--ground);
+       max-width: 1100px; margin: 0 auto; padding: 1rem }
+h1 { font-size: 1.4rem } h2 { font-size: 1.1rem; margin-top: 2.5rem; border-bottom: 1px solid var(--line) }
+.answer { font-size: 1.25rem; font-weight: 600 }
+.scroll { overflow-x: auto }
+table { border-collapse: collapse } th, td { padding: .3rem .8rem; text-align: right; border-bottom: 1px solid var(--line) }
+th:first-child, td:first-child { text-align: left } td { overflow-wrap: anywhere }
+.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); gap: 1rem }
+img, svg { max-width: 100%; height: auto } figure { margin: 0 } figcaption, .soft { color: var(--soft) }
+pre { overflow-x: auto; font-size: .85rem }
+"""
+
+
+def answer(versus: dict[str, float], *, this: str, other: str, pictures: int) -> str:
+    """The comparison in one sentence; it names a winner only where interval and test agree that there is one."""
+    delta, low, high, p = (versus[key] for key in ("accuracy_delta", "delta_low", "delta_high", "mcnemar_p"))
+    if delta < 0:
+        this, other, delta, low, high = other, this, -delta, -high, -low
+    interval = f"95 % interval [{100 * low:.1f}, {100 * high:.1f}], p = {p:.2g}"
+    if low > 0 and p < SIGNIFICANT:
+        return f"{this} is better than {other} by {100 * delta:.1f} points on {pictures} pictures, {interval}."
+    return (
+        f"Cannot tell on {pictures} pictures which is better: "
+        f"{this} − {other} is {100 * delta:.1f} points, {interval}."
+    )
+
+
+def page(title: str, sections: Iterable[str]) -> str:
+    """A whole HTML document."""
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<style>{STYLE}</style></head><body><h1>{escape(title)}</h1>\n" + "\n".join(sections) + "\n</body></html>\n"
+    )
+
+
+def section(heading: str, *content: str) -> str:
+    """A heading (plain text) over pieces of HTML."""
+    return f"<h2>{escape(heading)}</h2>\n" + "\n".join(content)
+
+
+def paragraph(text: str, css: str = "") -> str:
+    """A paragraph of plain text."""
+    return f'<p class="{css}">{escape(text)}</p>'
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table of plain text cells."""
+    head = "".join(f"<th>{escape(name)}</th>" for name in header)
+    body = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>\n" for row in rows)
+    return f'<div class="scroll"><table><tr>{head}</tr>\n{body}</table></div>'
+
+
+def pair(*pieces: str) -> str:
+    """Pieces of HTML side by side, or below each other on a narrow screen."""
+    return '<div class="pair">' + "".join(f"<div>{piece}</div>" for piece in pieces) + "</div>"
+
+
+def picture(path: Path, caption: str) -> str:
+    """A PNG file, embedded."""
+    data = base64.b64encode(path.read_bytes()).decode()
+    text = escape(caption, quote=True)
+    return (
+        f'<figure><img alt="{text}" src="data:image/png;base64,{data}"><figcaption>{escape(caption)}</figcaption></figure>'
+    )
+
+
+def metrics_table(metrics: dict[str, dict[str, float | None]]) -> str:
+    """Every metric of every mode; accuracy with its interval."""
+
+    def cell(values: dict[str, float | None], key: str) -> str:
+        value = values[key]
+        if value is None:
+            return "not defined"
+        if key == "n":
+            return f"{value}"
+        text = f"{value:.4f}"
+        return f"{text} [{values['accuracy_low']:.4f}, {values['accuracy_high']:.4f}]" if key == "accuracy" else text
+
+    rows = [[label, *(cell(values, key) for values in metrics.values())] for key, label in LABELS.items()]
+    return table(["", *metrics], rows)
+
+
+def learning_curves(training: dict[str, list[dict[str, str]]]) -> str:
+    """Loss and accuracy of both modes over the course of training (linear: over the solver's iterations)."""
+    figure, axes = _figure(2)
+    for axis, quantity in zip(axes, ("loss", "accuracy"), strict=True):
+        for mode, rows in training.items():
+            share = [i / max(1, len(rows) - 1) for i in range(len(rows))]
+            for split, line in (("train", ":"), ("val", "-")):
+                values = [float(row[f"{split}_{quantity}"]) for row in rows]
+                axis.plot(share, values, line, color=COLOURS[mode], label=f"{mode}, {split}")
+        axis.set(title=quantity, xlabel="share of training done")
+    _legend(axes[0])
+    return _svg(figure)
+
+
+def reliability_chart(bins: dict[str, list[dict[str, str]]]) -> str:
+    """Accuracy against confidence; a calibrated model lies on the diagonal."""
+    figure, (axis,) = _figure(1)
+    axis.plot([0, 1], [0, 1], color=INK, linewidth=0.8)
+    for mode, rows in bins.items():
+        axis.plot(*([float(row[key]) for row in rows] for key in ("confidence", "accuracy")), "o-", color=COLOURS[mode], label=mode)
+    axis.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02))
+    _legend(axis)
+    return _svg(figure)
+
+
+def confusion_table(found: Predictions) -> str:
+    """Rows: what a picture is; columns: what it was taken for."""
+    names = found.classes
+    rows = [
+        [name, *(int(((found.labels == i) & (found.predicted == j)).sum()) for j in range(len(names)))]
+        for i, name in enumerate(names)
+    ]
+    return table(["is ↓ predicted →", *names], rows)
+
+
+def _figure(count: int) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(4.6 * count, 3.2), layout="constrained")
+    axes = list(figure.subplots(1, count, squeeze=False)[0])
+    for axis in axes:
+        axis.set_facecolor("none")
+        axis.tick_params(colors=INK)
+        for part in (*axis.spines.values(),):
+            part.set_color(INK)
+        for text in (axis.title, axis.xaxis.label, axis.yaxis.label):
+            text.set_color(INK)
+    return figure, axes
+
+
+def _legend(axis: Axes) -> None:
+    axis.legend(frameon=False, labelcolor=INK, fontsize=8)
+
+
+def _svg(figure: Figure) -> str:
+    stream = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "penultimate", "font.family": "sans-serif"}):
+        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = stream.getvalue()
+    return text[text.index("<svg") :]

@@ -1,0 +1,342 @@
+"""Where pictures come from, and their arrangement as `<class>/…` or `{train,val}/<class>/…`.
+
+Sources known by name are in `SOURCES`: one entry adds one. Everything else is the user's own folder, archive or URL.
+"""
+
+import difflib
+import hashlib
+import os
+import shlex
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from stages.core import archives, download, files, runtime
+from stages.core.errors import UserError
+from stages.core.params import Data
+
+# torchvision's IMG_EXTENSIONS, so that its ImageFolder sees the same pictures.
+PICTURES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+TRAIN_NAMES = ("train", "training")
+VAL_NAMES = ("val", "valid", "validation", "test")  # the first that is there is taken
+MOST_CLASSES_SHOWN = 12
+
+# {("ants",): {PurePosixPath("ants/0.jpg"): where it lies}}, or with ("train", "ants") as keys
+Groups = dict[tuple[str, ...], dict[PurePosixPath, Path]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A set of pictures: how to get it, and what is known about it.
+
+    `bring(scratch, sha256)` returns the folder that holds the class or split folders: one that it made in `scratch`,
+    or the user's own, which is only read. `sha256` is the user's `data.sha256`.
+    """
+
+    name: str
+    origin: str
+    bring: Callable[[Path, str | None], Path]
+    licence: str | None = None
+    homepage: str | None = None
+    attribution: str | None = None
+    content_sha256: str | None = None
+
+
+def fetch(data: Data, into: Path) -> dict[str, Any]:
+    """Bring the pictures of `data.source` into the folder `into`, replacing it, or leave it as it was.
+
+    Returns:
+        What is known about them: name, origin, licence, homepage, attribution, counts per class or per split and
+        class, and a digest of their paths and bytes. Nothing in it depends on this machine.
+
+    Raises:
+        UserError: the source cannot be had, is not what it should be, or cannot be seen as classes of pictures.
+    """
+    staging = into.with_name(f".{into.name}.staging")
+    shutil.rmtree(staging, ignore_errors=True)  # a killed run may have left it
+    try:
+        source = SOURCES.get(data.source) or _own(data, into)
+        (staging / "arranged").mkdir(parents=True)
+        folder = source.bring(staging, data.sha256)
+        shown = download.public_url(data.source) if "://" in data.source else data.source
+        groups = _groups(folder, shown)
+        put = os.replace if folder.is_relative_to(staging) else shutil.copyfile
+        hashes = _put_all(groups, staging / "arranged", put, what=f"arranging {source.name}")
+        digest = _content_sha256(hashes)
+        if source.content_sha256 not in {None, digest}:
+            raise UserError(
+                f"{source.name}: its pictures are not the published ones (content sha256 {digest}, expected "
+                f"{source.content_sha256}): the publisher may have changed them"
+            )
+        if into.exists():
+            shutil.rmtree(into)
+        (staging / "arranged").replace(into)
+    except OSError as error:
+        raise UserError(f"{error.filename}: {error.strerror}" if error.filename else str(error)) from None
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    _report(source, groups)
+    return {
+        "name": source.name,
+        "origin": source.origin,
+        "licence": source.licence or "not known",
+        "homepage": source.homepage,
+        "attribution": source.attribution,
+        "counts": _counts(groups),
+        "content_sha256": digest,
+    }
+
+
+def _bring_elpv(scratch: Path, sha256: str | None) -> Path:
+    """Sort the wheel's pictures by their label. It is read as an archive: nothing of it is imported."""
+    pinned = "85e31c1126ee9b48e62d3a0232c58f58b2d189b0814a45c13642fa0415af4a4c"
+    if sha256 and not pinned.startswith(sha256):
+        raise UserError(f"data.sha256 = {sha256}: elpv's archive is pinned to {pinned}; leave the key empty")
+    wheel = download.fetch_wheel("elpv-dataset", "1.0.0.post1", pinned)
+    archives.unpack(wheel, scratch / "wheel", wanted=lambda name: name.startswith("elpv_dataset/data/"))
+    unpacked = scratch / "wheel" / "elpv_dataset" / "data"
+    for line in (unpacked / "labels.csv").read_text(encoding="utf-8").splitlines():
+        picture, probability, _cell_type = line.split()
+        label = "defective" if float(probability) > 0.5 else "functional"
+        target = scratch / "elpv" / label / Path(picture).name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (unpacked / picture).replace(target)
+    return scratch / "elpv"
+
+
+def _bring_url(url: str) -> Callable[[Path, str | None], Path]:
+    def bring(scratch: Path, sha256: str | None) -> Path:
+        return _unpacked(download.fetch(url, sha256=sha256), scratch)
+
+    return bring
+
+
+def _bring_archive(archive: Path) -> Callable[[Path, str | None], Path]:
+    def bring(scratch: Path, sha256: str | None) -> Path:
+        if sha256:
+            download.require_sha256(archive, sha256, shown=str(archive))
+        return _unpacked(archive, scratch)
+
+    return bring
+
+
+def _bring_folder(folder: Path) -> Callable[[Path, str | None], Path]:
+    def bring(_scratch: Path, sha256: str | None) -> Path:
+        if sha256:
+            raise UserError(f"data.sha256 = {sha256}: applies to archives, and {folder} is a folder; leave it empty")
+        return folder
+
+    return bring
+
+
+def _unpacked(archive: Path, scratch: Path) -> Path:
+    # Files that are no pictures too: a class folder that holds nothing else must not vanish unnoticed.
+    archives.unpack(archive, scratch / "unpacked", wanted=lambda name: not any(map(_hidden, name.split("/"))))
+    return scratch / "unpacked"
+
+
+HYMENOPTERA_URL = "https://download.pytorch.org/tutorial/hymenoptera_data.zip"
+SOURCES = {
+    source.name: source
+    for source in (
+        Source(
+            name="elpv",
+            origin="Python wheel elpv-dataset 1.0.0.post1",
+            bring=_bring_elpv,
+            licence="CC BY-NC-SA 4.0",
+            homepage="https://github.com/zae-bayern/elpv-dataset",
+            attribution=(
+                "Deitsch et al. 2019, Automatic classification of defective photovoltaic module cells in "
+                "electroluminescence images, doi:10.1016/j.solener.2019.02.067; Buerhop-Lutz et al. 2018, A benchmark "
+                "for visual identification of defective solar cells in electroluminescence imagery, "
+                "doi:10.4229/35thEUPVSEC20182018-5CV.3.15"
+            ),
+            # 821 defective, 1,803 functional
+            content_sha256="83f1288dab5325f497973e74260b2d572c85247811cc8942933b981cbc406b06",
+        ),
+        Source(
+            name="hymenoptera",
+            origin=HYMENOPTERA_URL,
+            bring=_bring_url(HYMENOPTERA_URL),
+            licence="not stated by its publisher (pictures from ImageNet)",
+            homepage="https://docs.pytorch.org/tutorials/beginner/transfer_learning_tutorial.html",
+            content_sha256="ed5c29da93340c525d6a6a72edd8db3c804cf9899d946fc2ac967955741824c0",
+        ),
+    )
+}
+
+
+def _own(data: Data, into: Path) -> Source:
+    """The user's own pictures. The name is the last part of the path: the rest is nobody else's business."""
+    if "://" in data.source:
+        url = download.public_url(data.source)
+        return Source(name=PurePosixPath(url).name, origin=url, bring=_bring_url(data.source))
+    try:
+        path = runtime.local_path(data.source).resolve()
+    except RuntimeError as error:  # a loop of links, or ~ of a user who is not there
+        raise UserError(f"data.source = {data.source}: {error}") from None
+    _require_apart(path, into.resolve())
+    if path.is_dir():
+        source = Source(name=path.name, origin="local folder", bring=_bring_folder(path))
+    elif path.is_file() and archives.is_archive(path.name):
+        source = Source(name=path.name, origin="local archive", bring=_bring_archive(path))
+    elif path.exists():
+        known = ", ".join(archives.SUFFIXES)
+        raise UserError(f"data.source = {data.source}: neither a folder nor an archive ({known})")
+    else:
+        near = difflib.get_close_matches(data.source, SOURCES, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"nothing is at {path}"
+        known = ", ".join(SOURCES)
+        raise UserError(f"data.source = {data.source}: not a known source ({known}), nor a path that exists; {hint}")
+    if (runtime.project_root() / data.watch).resolve() != path:
+        fix = f"-S {shlex.quote(f'data.watch={path}')}"
+        runtime.warn(f"data.source = {data.source} is not watched: later changes in it go unnoticed; add {fix}")
+    return source
+
+
+def _require_apart(path: Path, into: Path) -> None:
+    if path == into or path in into.parents or into in path.parents:
+        raise UserError(
+            f"data.source = {path}: overlaps {into}, which this stage replaces; move the pictures elsewhere"
+        )
+
+
+def _groups(root: Path, shown: str) -> Groups:
+    """The pictures of each class, or of each split and class, by the path that they are to have.
+
+    Raises:
+        UserError: they are not in at least two class folders with pictures in each.
+    """
+    splits = _split_folders(root, shown)
+    groups: Groups = {}
+    others = loose = 0
+    for split, folder in splits.items():
+        beside = [entry for entry in _visible(folder) if _is_picture(entry) and not entry.is_dir()]
+        loose += len(beside)
+        labels = _subfolders(folder)
+        if beside and not labels:
+            inside = f"its folder {folder.name}" if split else "it"
+            raise UserError(f"{shown}: pictures lie directly in {inside}: put each class into a folder of its own")
+        for label in labels:
+            found = list(_files_below(label))
+            pictures = [file for file in found if _is_picture(file)]
+            others += len(found) - len(pictures)
+            key = (split, label.name) if split else (label.name,)
+            groups[key] = {PurePosixPath(*key, file.relative_to(label)): file for file in pictures}
+    _check(groups, shown)
+    if loose:
+        runtime.say(f"{shown}: pictures left out because they lie beside the class folders: {loose:,}")
+    if others:
+        runtime.say(f"{shown}: files left out because they are no pictures ({', '.join(PICTURES)}): {others:,}")
+    return groups
+
+
+def _split_folders(root: Path, shown: str) -> dict[str, Path]:
+    """The folders `train` and `val`, or the one folder "" where the source has no split of its own."""
+    inner = _subfolders(root)
+    if len(inner) == 1 and _holds_only_folders(root) and _holds_only_folders(inner[0]):
+        root = inner[0]
+        inner = _subfolders(root)
+    by_name = {folder.name.lower(): folder for folder in inner}
+    train = next((by_name[name] for name in TRAIN_NAMES if name in by_name), None)
+    val = next((by_name[name] for name in VAL_NAMES if name in by_name), None)
+    if train and val:
+        left_out = [folder.name for folder in inner if folder not in {train, val}]
+        if left_out:
+            runtime.say(f"{shown}: train is {train.name}, val is {val.name}; left out: {', '.join(left_out)}")
+        return {"train": train, "val": val}
+    alone = train or val
+    if alone and len(inner) > 1 and _holds_only_folders(alone):  # else a class may well be called train
+        wanted = ", ".join(VAL_NAMES if train else TRAIN_NAMES)
+        raise UserError(f"{shown}: has a split folder {alone.name}, but none of {wanted} beside it")
+    return {"": root}
+
+
+def _check(groups: Groups, shown: str) -> None:
+    if not any(groups.values()):
+        raise UserError(f"{shown}: no pictures in it ({', '.join(PICTURES)})")
+    for key, pictures in groups.items():
+        if not pictures:
+            raise UserError(f"{shown}: class folder {'/'.join(key)} holds no pictures: fill it or remove it")
+        for path in pictures:
+            try:
+                str(path).encode()
+            except UnicodeEncodeError:
+                raise UserError(f"{shown}: the name {str(path)!r} is not valid UTF-8: rename it") from None
+    for label in sorted({key[-1] for key in groups if key[0] == "val" and len(key) > 1}):
+        if ("train", label) not in groups:
+            raise UserError(f"{shown}: class {label} has pictures in val, but none in train")
+    labels = {key[-1] for key in groups}
+    if len(labels) < 2:
+        raise UserError(f"{shown}: only one class ({labels.pop()}): a classifier needs two or more class folders")
+
+
+def _put_all(groups: Groups, into: Path, put: Callable[[Path, Path], object], *, what: str) -> dict[str, str]:
+    """Put every picture under `into`; return the sha256 of each by its relative path."""
+    pictures = {path: lies for group in groups.values() for path, lies in group.items()}
+    hashes = {}
+    for path in runtime.progress(pictures, total=len(pictures), what=what):
+        target = into / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        put(pictures[path], target)
+        hashes[str(path)] = files.sha256_of(target)
+    return hashes
+
+
+def _content_sha256(hashes: dict[str, str]) -> str:
+    """The digest of a tree: sha256 over `<sha256 of file>  <relative path>` lines, sorted by the paths' bytes."""
+    lines = [f"{hashes[path]}  {path}\n" for path in sorted(hashes, key=str.encode)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _counts(groups: Groups) -> dict[str, Any]:
+    counts: dict[str, Any] = {}
+    for (*split, label), pictures in groups.items():
+        (counts.setdefault(split[0], {}) if split else counts)[label] = len(pictures)
+    return counts
+
+
+def _report(source: Source, groups: Groups) -> None:
+    if source.licence:
+        runtime.say(f"{source.name}: licence {source.licence}")
+    for split in sorted({key[:-1] for key in groups}):
+        counts = {key[-1]: len(pictures) for key, pictures in groups.items() if key[:-1] == split}
+        each = ", ".join(f"{count:,} {label}" for label, count in counts.items())
+        each = f": {each}" if len(counts) <= MOST_CLASSES_SHOWN else ""
+        where = " ".join((source.name, *split))
+        runtime.say(f"{where}: {sum(counts.values()):,} pictures in {len(counts):,} classes{each}")
+
+
+def _is_picture(path: Path) -> bool:
+    return path.name.lower().endswith(PICTURES)
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if not _hidden(entry.name))
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return [entry for entry in _visible(folder) if entry.is_dir()]
+
+
+def _holds_only_folders(folder: Path) -> bool:
+    """Whether it has folders and no pictures directly; a README does not matter."""
+    return bool(_subfolders(folder)) and all(entry.is_dir() or not _is_picture(entry) for entry in _visible(folder))
+
+
+def _files_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """All visible files in a folder and its folders, links followed."""
+    real = folder.resolve()
+    if real in above:
+        raise UserError(f"{folder}: a link that leads back to a folder above it: remove the link")
+    for entry in _visible(folder):
+        if entry.is_dir():
+            yield from _files_below(entry, (*above, real))
+        else:
+            yield entry

@@ -1,0 +1,88 @@
+"""The file format of everything made of tensors: .safetensors with one metadata key; and foreign checkpoints.
+
+A pickle is never loaded: PyTorch checkpoints are read with `weights_only=True`.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from stages.core.errors import UserError
+from stages.core.files import written_aside
+
+Tensors = dict[str, Tensor]
+METADATA_KEY = "penultimate"  # safetensors writes several keys in random order, so all facts share this one
+
+
+def write_tensors(path: Path, tensors: Tensors, facts: dict[str, Any]) -> None:
+    """Write a .safetensors file, whole or not at all; the same content gives the same bytes.
+
+    `facts` (plain JSON values) go into the metadata.
+    """
+    with written_aside(path) as aside:
+        safetensors.torch.save_file(
+            {key: value.detach().cpu().contiguous() for key, value in tensors.items()},
+            aside,
+            metadata={METADATA_KEY: json.dumps(facts, sort_keys=True)},
+        )
+
+
+def read_tensors(path: Path) -> tuple[Tensors, dict[str, Any]]:
+    """Read what `write_tensors` wrote: tensors and facts.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            facts = json.loads((file.metadata() or {})[METADATA_KEY])
+            return {key: file.get_tensor(key) for key in file.keys()}, facts  # noqa: SIM118 (no mapping)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: run `dvc repro` to make it") from None
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error}): run `dvc repro` to make it again") from None
+
+
+def digest(tensors: Tensors) -> str:
+    """The sha256 of the tensors' names and bytes, in hex: of the weights themselves, whatever file they came in."""
+    sha256 = hashlib.sha256()
+    for key in sorted(tensors):
+        sha256.update(key.encode() + tensors[key].contiguous().numpy().tobytes())
+    return sha256.hexdigest()
+
+
+def read_checkpoint(path: Path) -> Tensors:
+    """Read the tensors of a .safetensors file or of a PyTorch checkpoint, which is never unpickled into code.
+
+    Raises:
+        UserError: the file is damaged, or holds anything but tensors.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        return tensors_in(torch.load(path, weights_only=True, map_location="cpu"), path.name)
+    except UserError:
+        raise
+    except Exception as error:  # torch.load raises nearly anything on what is no checkpoint
+        reason = str(error).split("\n")[0].split(". ")[0]
+        raise UserError(f"{path.name}: not a readable weights file of tensors alone ({reason})") from None
+
+
+def tensors_in(content: Any, name: str) -> Tensors:
+    """The state dict in what `torch.load` gave, unwrapped from the usual wrappings.
+
+    Raises:
+        UserError: there is none.
+    """
+    for wrapping in ("state_dict", "model_state_dict", "model", "model_ema"):
+        if isinstance(content, dict) and isinstance(content.get(wrapping), dict):
+            content = content[wrapping]
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise UserError(f"{name}: holds no state dict of tensors")
+    return {str(key).removeprefix("module."): value for key, value in content.items()}

@@ -1,0 +1,159 @@
+"""Finetuning: the whole network trained end to end."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import SGD, AdamW, Optimizer, lr_scheduler
+
+from stages.core import compute, curves, images, inference, runtime
+from stages.core.backbones import Preprocessing, last_linear
+from stages.core.heads import weights_of_classes
+from stages.core.manifest import Split
+from stages.core.params import Finetune
+
+FIRST_LR_DIVISOR = 25.0  # one-cycle and warm-up begin at the peak learning rate divided by this
+
+
+class Trainer:
+    """Trains a network in place, an epoch at a time."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        train: Split,
+        val: Split,
+        options: Finetune,
+        *,
+        preprocessing: Preprocessing,
+        device: torch.device,
+    ) -> None:
+        self.options, self.preprocessing, self.device = options, preprocessing, device
+        self.precision = compute.resolve(options.precision, device)
+        self.network = network.to(device, memory_format=torch.channels_last)
+        self.train, self.val = train, val
+        share = compute.budget_bytes() / (len(train.pictures) + len(val.pictures))
+        self.train_pictures, self.val_pictures = (
+            images.DecodedPictures(split.files, budget_bytes=share * len(split.pictures)) for split in (train, val)
+        )
+        self.train_labels, self.val_labels = torch.tensor(train.labels), torch.tensor(val.labels)
+        weights = weights_of_classes(self.train_labels, len(train.classes), options.class_weights)
+        self.loss = nn.CrossEntropyLoss(weights.to(device), label_smoothing=options.label_smoothing)
+        self.optimizer = optimizer_of(network, options)
+        self.steps_per_epoch = len(self._plan(0))
+        self.schedule = schedule_of(self.optimizer, options, self.steps_per_epoch)
+
+    def epoch(self, epoch: int) -> curves.Row:
+        """Train for one epoch (counted from 0), then look at val: a row of training.csv.
+
+        The train numbers are running means over the epoch, of augmented pictures, without smoothing or weights.
+        """
+        self.network.train()
+        plan = self._plan(epoch)
+        total, right, seen = 0.0, 0, 0
+        bar = runtime.progress(
+            zip(plan, self._views(epoch, plan), strict=True),
+            total=sum(map(len, plan)),
+            what=f"epoch {epoch + 1} of {self.options.epochs}",
+            size=lambda item: len(item[0]),
+        )
+        for batch, pixels in bar:
+            labels = self.train_labels[batch].to(self.device)
+            logits = self._step(torch.from_numpy(pixels).to(self.device), labels)
+            total += F.cross_entropy(logits, labels, reduction="sum").item()
+            right += int((logits.argmax(1) == labels).sum())
+            seen += len(labels)
+        return curves.Row.of(epoch + 1, train=(total / seen, right / seen), val=self._validate(epoch))
+
+    def _step(self, pixels: Tensor, labels: Tensor) -> Tensor:
+        with compute.arithmetic(self.precision, self.device):
+            logits = self.network(self.preprocessing.normalise(pixels)).float()
+        loss = self.loss(logits, labels)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.schedule.step()
+        return logits.detach()
+
+    def _validate(self, epoch: int) -> tuple[float, float]:
+        logits = inference.classify(
+            self.network,
+            self.val_pictures,
+            preprocessing=self.preprocessing,
+            precision=self.precision,
+            device=self.device,
+            what=f"epoch {epoch + 1}, val",
+        )
+        return curves.loss_and_accuracy(logits, self.val_labels)
+
+    def _plan(self, epoch: int) -> list[list[int]]:
+        """Which pictures make which step: a new order every epoch; a last batch of one joins the one before it,
+        since batch norm has no statistics of one picture.
+        """
+        order = images.generator("order", self.options.seed, epoch).permutation(len(self.train.pictures)).tolist()
+        plan = images.in_batches(order, self.options.batch_size)
+        if len(plan) > 1 and len(plan[-1]) == 1:
+            plan[-2] += plan.pop()
+        return plan
+
+    def _views(self, epoch: int, plan: list[list[int]]) -> Iterator[images.Pixels]:
+        """The augmented uint8 batches of an epoch, made ahead in threads."""
+
+        def view(index: int) -> images.Pixels:
+            key = (self.options.seed, self.train.pictures[index].sha256, "epoch", epoch)
+            return images.augmented_view(
+                self.train_pictures[index], self.preprocessing.image_size, self.options, images.generator(*key)
+            )
+
+        return images.batches(plan, view)
+
+    def first_batch(self) -> tuple[images.Pixels, list[str]]:
+        """The first training batch as the network will see it, uint8 (B, S, S, 3), and its labels."""
+        plan = self._plan(0)[:1]
+        pixels = next(self._views(0, plan))
+        return pixels, [self.train.pictures[index].label for index in plan[0]]
+
+
+def optimizer_of(network: nn.Module, options: Finetune) -> Optimizer:
+    """The optimizer: the head learns `head_lr_factor` times faster; only weights of two or more dimensions decay."""
+    head = last_linear(network) + "."
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        groups.setdefault((name.startswith(head), parameter.ndim > 1), []).append(parameter)
+    settings = [
+        {
+            "params": parameters,
+            "lr": options.lr * (options.head_lr_factor if in_head else 1.0),
+            "weight_decay": options.weight_decay if decays else 0.0,
+        }
+        for (in_head, decays), parameters in groups.items()
+    ]
+    if options.optimizer == "sgd":
+        return SGD(settings, lr=options.lr, momentum=options.momentum)
+    return AdamW(settings, lr=options.lr)
+
+
+def schedule_of(optimizer: Optimizer, options: Finetune, steps_per_epoch: int) -> lr_scheduler.LRScheduler:
+    """The learning rate over all steps, by torch's own schedules. Momentum stays as it is."""
+    steps = options.epochs * steps_per_epoch
+    warmup = min(round(options.warmup_epochs * steps_per_epoch), steps - 1)
+    if options.schedule == "onecycle":
+        peaks = [group["lr"] for group in optimizer.param_groups]
+        return lr_scheduler.OneCycleLR(
+            optimizer,
+            peaks,
+            total_steps=steps + 1,
+            pct_start=max(warmup, 1) / steps,
+            div_factor=FIRST_LR_DIVISOR,
+            cycle_momentum=False,
+        )
+    after: lr_scheduler.LRScheduler = (
+        lr_scheduler.CosineAnnealingLR(optimizer, steps - warmup)
+        if options.schedule == "cosine"
+        else lr_scheduler.StepLR(optimizer, options.step_epochs * steps_per_epoch, options.step_factor)
+    )
+    if not warmup:
+        return after
+    rise = lr_scheduler.LinearLR(optimizer, 1 / FIRST_LR_DIVISOR, total_iters=warmup)
+    return lr_scheduler.SequentialLR(optimizer, [rise, after], [warmup])
