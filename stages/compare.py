@@ -57,7 +57,9 @@ def sections(
         *(report.paragraph(caveat) for caveat in caveats),
         report.metrics_table(metrics),
         report.section("Learning curves", report.learning_curves(tables["training"])),
-        report.section("Confusion", report.pair(*(f"<h3>{mode}</h3>" + report.confusion_table(found[mode]) for mode in MODES))),
+        report.section(
+            "Confusion", report.pair(*(f"<h3>{mode}</h3>" + report.confusion_table(found[mode]) for mode in MODES))
+        ),
         report.section("Reliability", report.reliability_chart(tables["reliability"])),
         report.section("Predictions", pictures["predictions"]),
         report.section("Most confident mistakes", pictures["mistakes"]),

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from stages.core import compute, features, figures, images, inference, manifest, params, runtime, scores
@@ -51,7 +52,9 @@ def main() -> None:
 def logits_from_cache(model: Model) -> Tensor:
     """The head alone, on the cached features of val: the whole network's logits without a pass through it."""
     cached = features.Features.load(Path("data/features/val.safetensors"))
-    return model.head()(cached.features[:, 0])
+    with torch.inference_mode():
+        logits: Tensor = model.head()(cached.features[:, 0])
+    return logits
 
 
 def logits_of(model: Model, val: manifest.Split) -> Tensor:
@@ -91,7 +94,9 @@ def write_grid(path: Path, title: str, found: Predictions, shown: list[int], mod
     tiles = []
     for i in shown:
         name, truth = found.classes[found.predicted[i]], found.classes[found.labels[i]]
-        caption = f"predicted: {name}" + ("" if found.right[i] else f"\nbut is: {truth} ({found.confidence[i]:.0%} sure)")
+        caption = f"predicted: {name}" + (
+            "" if found.right[i] else f"\nbut is: {truth} ({found.confidence[i]:.0%} sure)"
+        )
         pixels = images.centre_view(images.decode(manifest.RAW / found.paths[i]), model.preprocessing.image_size)
         tiles.append(figures.Tile(pixels, caption, bool(found.right[i])))
     figures.grid(path, tiles, title=title)

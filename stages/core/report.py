@@ -55,8 +55,7 @@ def answer(versus: dict[str, float], *, this: str, other: str, pictures: int) ->
     if low > 0 and p < SIGNIFICANT:
         return f"{this} is better than {other} by {100 * delta:.1f} points on {pictures} pictures, {interval}."
     return (
-        f"Cannot tell on {pictures} pictures which is better: "
-        f"{this} − {other} is {100 * delta:.1f} points, {interval}."
+        f"Cannot tell on {pictures} pictures which is better: {this} − {other} is {100 * delta:.1f} points, {interval}."
     )
 
 
@@ -95,9 +94,7 @@ def picture(path: Path, caption: str) -> str:
     """A PNG file, embedded."""
     data = base64.b64encode(path.read_bytes()).decode()
     text = escape(caption, quote=True)
-    return (
-        f'<figure><img alt="{text}" src="data:image/png;base64,{data}"><figcaption>{escape(caption)}</figcaption></figure>'
-    )
+    return f'<figure><img alt="{text}" src="data:image/png;base64,{data}"><figcaption>{escape(caption)}</figcaption></figure>'
 
 
 def metrics_table(metrics: dict[str, dict[str, float | None]]) -> str:
@@ -135,7 +132,12 @@ def reliability_chart(bins: dict[str, list[dict[str, str]]]) -> str:
     figure, (axis,) = _figure(1)
     axis.plot([0, 1], [0, 1], color=INK, linewidth=0.8)
     for mode, rows in bins.items():
-        axis.plot(*([float(row[key]) for row in rows] for key in ("confidence", "accuracy")), "o-", color=COLOURS[mode], label=mode)
+        axis.plot(
+            *([float(row[key]) for row in rows] for key in ("confidence", "accuracy")),
+            "o-",
+            color=COLOURS[mode],
+            label=mode,
+        )
     axis.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02))
     _legend(axis)
     return _svg(figure)
