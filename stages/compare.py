@@ -6,9 +6,9 @@ dvc exp run -S mode=linear
 
 from pathlib import Path
 
-from stages.core import params, report, runtime, scores
+from stages.core import comparison, params, report, runtime
 from stages.core.files import read_csv, read_json, write_json, write_text
-from stages.core.params import MODES
+from stages.core.params import MODES, Mode
 from stages.core.predictions import Predictions
 
 RESULTS = Path("results")
@@ -19,7 +19,7 @@ def main() -> None:
     this, (other,) = options.mode, [mode for mode in MODES if mode != options.mode]
     metrics = {mode: read_json(RESULTS / mode / "metrics.json") for mode in MODES}
     found = {mode: Predictions.load(RESULTS / mode / "predictions.csv") for mode in MODES}
-    versus = scores.versus(found[this].right, found[other].right)
+    versus = comparison.versus(found[this].right, found[other].right)
     write_json(RESULTS / "metrics.json", metrics[this] | {"vs_other": versus})
 
     source = read_json(Path("data/source.json"))
@@ -35,8 +35,8 @@ def sections(
     answer: str,
     options: params.Params,
     source: dict[str, object],
-    metrics: dict[str, dict[str, float | None]],
-    found: dict[str, Predictions],
+    metrics: dict[Mode, dict[str, float | None]],
+    found: dict[Mode, Predictions],
 ) -> list[str]:
     """The parts of the report, in reading order."""
     tables = {
@@ -65,10 +65,10 @@ def sections(
         report.section("Most confident mistakes", pictures["mistakes"]),
         report.section("A training batch", report.picture(RESULTS / "train_batch.png", "augmented, de-normalised")),
         report.section(
-            f"Left out: {len(rejected)}", report.table(["picture", "reason"], [row.values() for row in rejected])
+            f"Left out: {len(rejected)}", report.table(["picture", "reason"], [list(row.values()) for row in rejected])
         ),
         report.section("Data", report.table(["", ""], [(key, value) for key, value in source.items()])),
-        report.section("Parameters", f"<pre>{report.escape(options.model_dump_json(indent=2))}</pre>"),
+        report.section("Parameters", report.preformatted(options.model_dump_json(indent=2))),
     ]
 
 

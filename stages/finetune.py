@@ -24,9 +24,8 @@ def main() -> None:
     trainer = Trainer(network, train, val, options, preprocessing=backbone.preprocessing, device=device)
     tiles = [figures.Tile(pixels, label) for pixels, label in zip(*trainer.first_batch(), strict=True)]
     figures.grid(Path("results/train_batch.png"), tiles, title="A training batch, as the network sees it")
-    runtime.say(
-        f"{len(train.pictures)} training pictures, {trainer.steps_per_epoch} steps per epoch, on {device} in {trainer.precision}"
-    )
+    steps = f"{trainer.steps_per_epoch} steps per epoch"
+    runtime.say(f"{len(train.pictures)} training pictures, {steps}, on {device} in {trainer.precision}")
 
     with curves.TrainingLog(Path("results/finetune/training.csv")) as log:
         for epoch in range(options.epochs):

@@ -48,7 +48,8 @@ class Features:
             UserError: the file is missing or damaged.
         """
         tensors, facts = read_tensors(path)
-        return cls(**tensors, **facts | {"preprocessing": Preprocessing.of(facts["preprocessing"])})
+        facts["preprocessing"] = Preprocessing.of(facts["preprocessing"])
+        return cls(**{**tensors, **facts})
 
 
 def extract(

@@ -24,7 +24,7 @@ def outputs(
 
     The network is put in eval mode; no parameter or buffer changes.
     """
-    network = network.to(device, memory_format=torch.channels_last).eval()
+    network = network.to(device).to(memory_format=torch.channels_last).eval()
     results = []
     with torch.inference_mode(), compute.arithmetic(precision, device):
         for batch in batches:

@@ -4,9 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from stages.core.files import read_csv, write_csv
-from stages.core.scores import Bools, Floats, Ints
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 
 PROBABILITY = "p_"  # of the columns that hold probabilities, before the class
 

@@ -6,7 +6,7 @@ they read on a light page and on a dark one.
 
 import base64
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -14,10 +14,13 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from stages.core.params import Mode
 from stages.core.predictions import Predictions
 
+Table = Mapping[Mode, list[dict[str, str]]]  # the rows of one CSV, of each mode
+
 INK = "#808080"
-COLOURS = {"linear": "#d97706", "finetune": "#3b82f6"}
+COLOURS: dict[Mode, str] = {"linear": "#d97706", "finetune": "#3b82f6"}
 LABELS = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
@@ -38,7 +41,8 @@ body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(
 h1 { font-size: 1.4rem } h2 { font-size: 1.1rem; margin-top: 2.5rem; border-bottom: 1px solid var(--line) }
 .answer { font-size: 1.25rem; font-weight: 600 }
 .scroll { overflow-x: auto }
-table { border-collapse: collapse } th, td { padding: .3rem .8rem; text-align: right; border-bottom: 1px solid var(--line) }
+table { border-collapse: collapse }
+th, td { padding: .3rem .8rem; text-align: right; border-bottom: 1px solid var(--line) }
 th:first-child, td:first-child { text-align: left } td { overflow-wrap: anywhere }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); gap: 1rem }
 img, svg { max-width: 100%; height: auto } figure { margin: 0 } figcaption, .soft { color: var(--soft) }
@@ -94,13 +98,19 @@ def picture(path: Path, caption: str) -> str:
     """A PNG file, embedded."""
     data = base64.b64encode(path.read_bytes()).decode()
     text = escape(caption, quote=True)
-    return f'<figure><img alt="{text}" src="data:image/png;base64,{data}"><figcaption>{escape(caption)}</figcaption></figure>'
+    image = f'<img alt="{text}" src="data:image/png;base64,{data}">'
+    return f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
-def metrics_table(metrics: dict[str, dict[str, float | None]]) -> str:
+def preformatted(text: str) -> str:
+    """Plain text as it stands."""
+    return f"<pre>{escape(text)}</pre>"
+
+
+def metrics_table(metrics: Mapping[Mode, Mapping[str, float | None]]) -> str:
     """Every metric of every mode; accuracy with its interval."""
 
-    def cell(values: dict[str, float | None], key: str) -> str:
+    def cell(values: Mapping[str, float | None], key: str) -> str:
         value = values[key]
         if value is None:
             return "not defined"
@@ -113,7 +123,7 @@ def metrics_table(metrics: dict[str, dict[str, float | None]]) -> str:
     return table(["", *metrics], rows)
 
 
-def learning_curves(training: dict[str, list[dict[str, str]]]) -> str:
+def learning_curves(training: Table) -> str:
     """Loss and accuracy of both modes over the course of training (linear: over the solver's iterations)."""
     figure, axes = _figure(2)
     for axis, quantity in zip(axes, ("loss", "accuracy"), strict=True):
@@ -127,7 +137,7 @@ def learning_curves(training: dict[str, list[dict[str, str]]]) -> str:
     return _svg(figure)
 
 
-def reliability_chart(bins: dict[str, list[dict[str, str]]]) -> str:
+def reliability_chart(bins: Table) -> str:
     """Accuracy against confidence; a calibrated model lies on the diagonal."""
     figure, (axis,) = _figure(1)
     axis.plot([0, 1], [0, 1], color=INK, linewidth=0.8)

@@ -5,16 +5,12 @@ A number that is not defined on the given pictures (an AUC where only one class 
 """
 
 import numpy as np
-import numpy.typing as npt
 from scipy import stats
 from sklearn import metrics
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
+from stages.core.predictions import Bools, Floats, Ints
 
 CONFIDENCE = 0.95
-BOOTSTRAP_DRAWS = 10_000
 SMALLEST_PROBABILITY = 1e-7  # log loss of a prediction that gave the truth no chance at all
 DECIMALS = 6
 
@@ -87,29 +83,3 @@ def roc(labels: Ints, probabilities: Floats, k: int) -> list[tuple[float, float]
         return []
     false_positive, true_positive, _ = metrics.roc_curve(truth, probabilities[:, k])
     return list(zip(false_positive.tolist(), true_positive.tolist(), strict=True))
-
-
-def versus(this_right: Bools, other_right: Bools) -> dict[str, float]:
-    """Compare two classifiers on the same pictures, pair by pair.
-
-    Returns:
-        accuracy_delta: this accuracy minus the other's; delta_low, delta_high: its paired percentile bootstrap
-        interval at 95 %; only_this_right, only_other_right: on how many pictures they differ; mcnemar_p: the exact
-        two-sided McNemar test of that (a binomial test).
-    """
-    n = len(this_right)
-    only_this, only_other = int((this_right & ~other_right).sum()), int((other_right & ~this_right).sum())
-    # Drawing n pairs with replacement draws the counts of the three kinds of pairs from a multinomial.
-    shares = np.array([only_this, only_other, n - only_this - only_other]) / n
-    draws = np.random.default_rng(0).multinomial(n, shares, size=BOOTSTRAP_DRAWS)
-    deltas = (draws[:, 0] - draws[:, 1]) / n
-    low, high = np.quantile(deltas, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    differing = only_this + only_other
-    return {
-        "accuracy_delta": round((only_this - only_other) / n, DECIMALS),
-        "delta_low": round(float(low), DECIMALS),
-        "delta_high": round(float(high), DECIMALS),
-        "only_this_right": only_this,
-        "only_other_right": only_other,
-        "mcnemar_p": round(float(stats.binomtest(only_this, differing).pvalue), DECIMALS) if differing else 1.0,
-    }

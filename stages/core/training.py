@@ -31,7 +31,7 @@ class Trainer:
     ) -> None:
         self.options, self.preprocessing, self.device = options, preprocessing, device
         self.precision = compute.resolve(options.precision, device)
-        self.network = network.to(device, memory_format=torch.channels_last)
+        self.network = network.to(device).to(memory_format=torch.channels_last)
         self.train, self.val = train, val
         share = compute.budget_bytes() / (len(train.pictures) + len(val.pictures))
         self.train_pictures, self.val_pictures = (
@@ -68,7 +68,7 @@ class Trainer:
 
     def _step(self, pixels: Tensor, labels: Tensor) -> Tensor:
         with compute.arithmetic(self.precision, self.device):
-            logits = self.network(self.preprocessing.normalise(pixels)).float()
+            logits: Tensor = self.network(self.preprocessing.normalise(pixels)).float()
         loss = self.loss(logits, labels)
         self.optimizer.zero_grad()
         loss.backward()
@@ -92,7 +92,7 @@ class Trainer:
         since batch norm has no statistics of one picture.
         """
         order = images.generator("order", self.options.seed, epoch).permutation(len(self.train.pictures)).tolist()
-        plan = images.in_batches(order, self.options.batch_size)
+        plan = [list(batch) for batch in images.in_batches(order, self.options.batch_size)]
         if len(plan) > 1 and len(plan[-1]) == 1:
             plan[-2] += plan.pop()
         return plan

@@ -1,0 +1,160 @@
+"""The pipeline as its users drive it: `dvc repro` and `dvc exp run` in a project of their own."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import Project, draw_pictures
+
+from stages.core import inference, manifest
+from stages.core.models import Model
+from stages.core.predictions import Predictions
+
+ALL = {
+    "fetch_data",
+    "fetch_backbone",
+    "prepare",
+    "extract",
+    "train_head",
+    "finetune",
+    "evaluate@linear",
+    "evaluate@finetune",
+    "compare",
+}
+BELOW = {
+    "data": ALL - {"fetch_backbone"},
+    "backbone": ALL - {"fetch_data", "prepare"},
+    "prepare": ALL - {"fetch_data", "fetch_backbone"},
+    "extract": {"extract", "train_head", "evaluate@linear", "compare"},
+    "train_head": {"train_head", "evaluate@linear", "compare"},
+    "finetune": {"finetune", "evaluate@finetune", "compare"},
+    "evaluate": {"evaluate@linear", "evaluate@finetune", "compare"},
+    "mode": {"compare"},
+}
+OUTPUTS = """
+data/raw data/source.json data/backbone.safetensors data/manifest.csv data/rejected.csv
+data/features/train.safetensors data/features/val.safetensors models/linear.safetensors models/finetune.safetensors
+results/linear/training.csv results/finetune/training.csv results/train_batch.png results/metrics.json
+results/report.html
+""".split() + [
+    f"results/{mode}/{name}"
+    for mode in ("linear", "finetune")
+    for name in ("metrics.json", "predictions.csv", "roc.csv", "reliability.csv", "predictions.png", "mistakes.png")
+]
+
+
+def test_first_run_makes_everything_and_the_second_nothing(done: Project) -> None:
+    assert [name for name in OUTPUTS if not (done.folder / name).exists()] == []
+    assert "up to date" in done.run("dvc", "status")
+    assert done.repro() == set()
+    for mode in ("linear", "finetune"):
+        assert len((done.folder / f"results/{mode}/training.csv").read_text().splitlines()) >= 3
+
+
+def test_metrics_have_their_schema(done: Project) -> None:
+    schema = {
+        "accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "macro_f1", "roc_auc", "log_loss",
+        "calibration_error", "n",
+    }  # fmt: skip
+    for mode in ("linear", "finetune"):
+        assert set(json.loads((done.folder / f"results/{mode}/metrics.json").read_text())) == schema
+    chosen = json.loads((done.folder / "results/metrics.json").read_text())
+    assert set(chosen) == schema | {"vs_other"}
+    assert set(chosen["vs_other"]) == {
+        "accuracy_delta", "delta_low", "delta_high", "only_this_right", "only_other_right", "mcnemar_p",
+    }  # fmt: skip
+
+
+def test_a_changed_key_runs_exactly_what_is_below_it(done: Project, tmp_path: Path) -> None:
+    project = done.copy(tmp_path / "project")
+    others = tmp_path / "others"
+    draw_pictures(others, per_class=14, seed=1)
+    changes: dict[str, dict[str, object]] = {
+        "mode": {"mode": "linear"},
+        "evaluate": {"evaluate__calibration_bins": 4},
+        "train_head": {"train_head__folds": 3},
+        "finetune": {"finetune__lr": 1e-3},
+        "extract": {"extract__seed": 7},
+        "prepare": {"prepare__val_fraction": 0.5},
+        "backbone": {"backbone__image_size": 40},
+        "data": {"data__source": str(others), "data__watch": str(others)},
+    }
+    assert set(changes) == set(BELOW)
+    for section, values in changes.items():
+        project.set(**values)
+        assert project.repro() == BELOW[section], section
+
+
+def test_switching_the_mode_runs_compare_alone_and_diffs_every_metric(done: Project, tmp_path: Path) -> None:
+    project = done.copy(tmp_path / "project")
+    output = project.run("dvc", "exp", "run", "-S", "mode=linear")
+    assert "Running stage 'compare'" in output
+    assert output.count("Running stage") == 1
+    diff = project.run("dvc", "metrics", "diff", "--all", "--targets", "results/metrics.json", "--json")
+    changes = json.loads(diff)["results/metrics.json"]
+    metrics = json.loads((project.folder / "results/metrics.json").read_text())
+    names = {key for key in metrics if key != "vs_other"} | {f"vs_other.{key}" for key in metrics["vs_other"]}
+    assert set(changes) == names
+    assert all("old" in change and "new" in change for change in changes.values())
+    assert "Running stage" not in project.run("dvc", "exp", "run", "-S", "mode=finetune")
+
+
+def test_experiments_run_in_a_folder_of_their_own(done: Project, tmp_path: Path) -> None:
+    project = done.copy(tmp_path / "project")
+    output = project.run("dvc", "exp", "run", "--temp", "-S", "train_head.folds=3")
+    assert {"train_head", "evaluate@linear", "compare"} == {s for s in ALL if f"Running stage '{s}'" in output}
+    assert project.run("git", "status", "--porcelain") == ""
+
+
+def test_added_pictures_are_noticed_and_the_run_cache_restores(fresh: Project, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    draw_pictures(photos, per_class=12)
+    project = fresh.copy(tmp_path / "project")
+    project.set(data__source=str(photos), data__watch=str(photos))
+    assert project.repro("prepare") == {"fetch_data", "prepare"}
+    before = (project.folder / "dvc.lock").read_text()
+    draw_pictures(photos, per_class=1, seed=9)
+    assert project.repro("prepare") == {"fetch_data", "prepare"}
+    for extra in photos.glob("*/9-*.png"):
+        extra.unlink()
+    assert project.repro("prepare") == set()
+    assert (project.folder / "dvc.lock").read_text() == before
+
+
+def test_two_runs_give_the_same_bytes_whatever_the_workers(fresh: Project, done: Project, tmp_path: Path) -> None:
+    again = fresh.copy(tmp_path / "project")
+    assert again.repro(PENULTIMATE_WORKERS="5", PENULTIMATE_MEMORY="0.00001") == ALL
+    assert (again.folder / "dvc.lock").read_text() == (done.folder / "dvc.lock").read_text()
+
+
+def test_a_bare_clone_shows_metrics_and_an_up_to_date_lock(done: Project, tmp_path: Path) -> None:
+    done.run("git", "clone", "-q", str(done.folder), str(tmp_path / "clone"))
+    clone = Project(tmp_path / "clone")
+    assert "results/finetune/metrics.json" in clone.run("dvc", "metrics", "show")
+    assert clone.repro("--dry", "--allow-missing") == set()
+
+
+def test_the_linear_model_file_predicts_what_the_cached_features_did(
+    done: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(done.folder)
+    model = Model.load(Path("models/linear.safetensors"))
+    logits = inference.classify(
+        model.network,
+        manifest.read()[1].files,
+        preprocessing=model.preprocessing,
+        precision=model.precision,
+        device=torch.device("cpu"),
+    )
+    found = Predictions.load(Path("results/linear/predictions.csv"))
+    np.testing.assert_allclose(logits.softmax(1).numpy(), found.probabilities, atol=1e-4)
+
+
+def test_a_mistake_in_params_is_one_line(done: Project, tmp_path: Path) -> None:
+    project = done.copy(tmp_path / "project")
+    project.set(finetune__optimizer="adam")
+    output = project.run("dvc", "repro", ok=False)
+    assert "finetune.optimizer = 'adam': must be one of adamw, sgd" in output
+    assert "Traceback" not in output
