@@ -33,16 +33,19 @@ BELOW = {
     "evaluate": {"evaluate@linear", "evaluate@finetune", "compare"},
     "mode": {"compare"},
 }
-OUTPUTS = """
+OUTPUTS = (
+    """
 data/raw data/source.json data/backbone.safetensors data/manifest.csv data/rejected.csv
 data/features/train.safetensors data/features/val.safetensors models/linear.safetensors models/finetune.safetensors
 results/linear/training.csv results/finetune/training.csv results/train_batch.png results/metrics.json
 results/report.html
-""".split() + [
-    f"results/{mode}/{name}"
-    for mode in ("linear", "finetune")
-    for name in ("metrics.json", "predictions.csv", "roc.csv", "reliability.csv", "predictions.png", "mistakes.png")
-]
+""".split()
+    + [
+        f"results/{mode}/{name}"
+        for mode in ("linear", "finetune")
+        for name in ("metrics.json", "predictions.csv", "roc.csv", "reliability.csv", "predictions.png", "mistakes.png")
+    ]
+)
 
 
 def test_first_run_makes_everything_and_the_second_nothing(done: Project) -> None:

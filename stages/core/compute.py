@@ -1,10 +1,13 @@
 """Where and in which arithmetic networks run."""
 
 import os
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Literal
 
 import torch
+from torch import Tensor, nn
 
 from stages.core import runtime
 from stages.core.errors import UserError
@@ -50,6 +53,24 @@ def resolve(precision: Precision, where: torch.device) -> Resolved:
 def arithmetic(precision: Resolved, where: torch.device) -> AbstractContextManager[object]:
     """The context in which a forward pass runs in `precision`; parameters and results stay float32."""
     return torch.autocast(where.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def depthwise_in_float32(network: nn.Module) -> None:
+    """Let depthwise convolutions compute in float32 under autocast, in place.
+
+    On CPUs their bfloat16 backward pass is 2 to 5 times slower than the float32 one (oneDNN, AVX512-BF16), and makes
+    up half of a training step of an EfficientNet: this alone makes the step 1.8 times as fast.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d) and 1 < module.groups == module.in_channels:
+            module.forward = partial(_in_float32, module.forward)  # type: ignore[method-assign]
+
+
+def _in_float32(forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    if not torch.is_grad_enabled():
+        return forward(x)
+    with torch.autocast(x.device.type, enabled=False):
+        return forward(x.float()).to(x.dtype)
 
 
 def budget_bytes() -> float:

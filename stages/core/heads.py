@@ -5,7 +5,7 @@ chosen by cross-validation within the training pictures. `sgd` is the epoch-by-e
 gets in a finetuning loop. Both return one linear layer that takes raw features.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,7 +67,8 @@ def fit_logistic(
     """Multinomial logistic regression on standardised features, by L-BFGS.
 
     Minimises C · Σ loss + ‖W‖² / 2 (scikit-learn's `LogisticRegression(C=strength)` after `StandardScaler`), where
-    the views of a picture share its weight of 1.
+    the views of a picture share its weight of 1. Two classes have a row of W each, like more; scikit-learn then has
+    one row, their difference, which costs it twice as much: this is its `C=2 * strength`.
 
     Args:
         features: float32 (N, views, D).

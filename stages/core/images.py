@@ -29,8 +29,8 @@ ASPECT_RATIOS = (3 / 4, 4 / 3)  # of random crops, as in torchvision's RandomRes
 CROP_TRIES = 10
 BATCHES_AHEAD = 3
 
-# Pillow warns above 89 megapixels, where a small file may be made to fill the memory: refuse instead.
-warnings.simplefilter("error", Image.DecompressionBombWarning)
+MOST_PIXELS = 89_478_485  # beyond it a small file may be made to fill the memory; where Pillow begins to warn
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `decode` refuses instead
 
 
 class PictureError(Exception):
@@ -47,17 +47,21 @@ def decode(path: Path) -> Image.Image:
     """
     try:
         with Image.open(path) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise Image.DecompressionBombError
             image.load()
             return _as_rgb(ImageOps.exif_transpose(image))
     except UnidentifiedImageError:
         raise PictureError("not a picture, or of a kind that Pillow does not read") from None
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise PictureError(f"more than {(Image.MAX_IMAGE_PIXELS or 0) / 1e6:.0f} megapixels") from None
+    except Image.DecompressionBombError:
+        raise PictureError(f"more than {MOST_PIXELS / 1e6:.0f} megapixels") from None
     except MemoryError:
         raise PictureError("does not fit in memory") from None
     except PictureError:
         raise
     except Exception as error:  # decoders raise nearly anything on damaged data
+        if isinstance(error, OSError) and error.errno:
+            raise PictureError(f"cannot be read: {error.strerror}") from None
         raise PictureError(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from None
 
 

@@ -7,7 +7,7 @@ is found before the first stage has worked for an hour.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
@@ -21,13 +21,26 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Text = Annotated[str, Field(min_length=1)]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")]
+Sha256 = Annotated[
+    str,
+    Field(pattern="^[0-9a-f]{8,64}$", description="8 to 64 hexadecimal digits in lower case (quoted if all decimal)"),
+]
 
 Mode = Literal["finetune", "linear"]
 MODES: tuple[Mode, ...] = ("linear", "finetune")
 Keep = Literal["last", "best"]
 Precision = Literal["auto", "float32", "bfloat16"]
 ClassWeights = Literal["none", "balanced"]
+
+# How a JSON schema is put into words.
+KINDS = {
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "string": "text, not empty",
+    "null": "empty",
+}
+LIMITS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
 
 
 class Section(BaseModel):
@@ -101,6 +114,7 @@ class Finetune(Augmentation):
     seed: Seed
     epochs: Annotated[int, Field(ge=2)]  # a chart of one row is no curve: DVC drops it
     batch_size: Annotated[int, Field(ge=2)]  # batch norm has no statistics of one picture
+    batch_norm: Literal["frozen", "train"]
     optimizer: Literal["adamw", "sgd"]
     lr: Positive
     head_lr_factor: Positive
@@ -144,13 +158,14 @@ def load(path: Path = Path("params.yaml")) -> Params:
             one line that names the key, the value and what is allowed.
     """
     try:
-        content = YAML(typ="safe").load(path)
+        content = YAML(typ="safe", pure=True).load(path)
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run from the project's folder") from None
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{line}: not valid YAML ({getattr(error, 'problem', error)})") from None
+        problem = " ".join(str(getattr(error, "problem", error)).split())
+        raise UserError(f"{path}{line}: not valid YAML ({problem})") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: must hold the sections {', '.join(Params.model_fields)}")
     try:
@@ -160,30 +175,27 @@ def load(path: Path = Path("params.yaml")) -> Params:
 
 
 def _explain(error: Any) -> str:
-    # A union (`int | None`) reports the member's name as a last part of the location that is not in the file.
-    location = [part for part in error["loc"] if part not in ("int", "str") and not str(part).startswith("constrained")]
-    key = ".".join(map(str, location))
-    if error["type"] == "missing":
-        return f"{key} is missing"
-    if error["type"] == "extra_forbidden":
-        section = _section_of(location)
+    *sections, name = error["loc"]
+    key = ".".join(map(str, error["loc"]))
+    section: Any = Params
+    for part in sections:
+        section = section.model_fields[part].annotation
+    if name not in section.model_fields:
         return f"unknown key {key}; known: {', '.join(section.model_fields)}"
-    return f"{key} = {error['input']!r}: {_allowed(location) or error['msg'].lower()}"
+    allowed = _in_words(section.model_json_schema()["properties"][name])
+    if error["type"] == "missing":
+        return f"{key} is missing: must be {allowed}"
+    value = "empty" if error["input"] is None else repr(error["input"])
+    return f"{key} = {value}: must be {allowed}"
 
 
-def _section_of(location: list[Any]) -> type[BaseModel]:
-    section: type[BaseModel] = Params
-    for part in location[:-1]:
-        annotation = section.model_fields[part].annotation
-        assert isinstance(annotation, type)
-        section = annotation
-    return section
-
-
-def _allowed(location: list[Any]) -> str:
-    field = _section_of(location).model_fields.get(location[-1])
-    if field is None:
-        return ""
-    if get_origin(field.annotation) is Literal:
-        return "must be one of " + ", ".join(get_args(field.annotation))
-    return ""
+def _in_words(schema: dict[str, Any]) -> str:
+    """What a key may hold, from its JSON schema."""
+    if "$ref" in schema:
+        return "a section, with its keys indented below it"
+    if "anyOf" in schema:
+        return ", or ".join(map(_in_words, schema["anyOf"]))
+    if "enum" in schema:
+        return "one of " + ", ".join(schema["enum"])
+    limits = [f"{sign} {schema[limit]}" for limit, sign in LIMITS.items() if limit in schema]
+    return str(schema.get("description") or " ".join([KINDS[schema["type"]], " and ".join(limits)]).strip())

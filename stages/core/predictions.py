@@ -26,15 +26,15 @@ class Predictions:
 
     @property
     def predicted(self) -> Ints:
-        return self.probabilities.argmax(1)
+        return np.argmax(self.probabilities, axis=1)
 
     @property
     def right(self) -> Bools:
-        return self.predicted == self.labels
+        return np.equal(self.predicted, self.labels)
 
     @property
     def confidence(self) -> Floats:
-        return self.probabilities.max(1)
+        return np.max(self.probabilities, axis=1)
 
     def mistakes(self) -> list[int]:
         """Indices of the wrong ones, the most confident first."""

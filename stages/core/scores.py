@@ -8,11 +8,10 @@ import numpy as np
 from scipy import stats
 from sklearn import metrics
 
+from stages.core.comparison import CONFIDENCE, DECIMALS
 from stages.core.predictions import Bools, Floats, Ints
 
-CONFIDENCE = 0.95
 SMALLEST_PROBABILITY = 1e-7  # log loss of a prediction that gave the truth no chance at all
-DECIMALS = 6
 
 
 def summary(labels: Ints, probabilities: Floats, *, bins: int) -> dict[str, float | None]:

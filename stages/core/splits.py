@@ -23,12 +23,13 @@ def assign(pictures: list[Picture], options: params.Prepare) -> tuple[list[Pictu
         The pictures of the manifest, and the dropped duplicates with the reason.
 
     Raises:
-        UserError: a class has too few pictures for both splits.
+        UserError: fewer than two classes, a class without a picture in train, or too few pictures in all.
     """
     if any(not picture.split for picture in pictures):
         pictures = _stratified(pictures, options)
+    labels = sorted({picture.label for picture in pictures})
     pictures, dropped = _without_leaks(pictures)
-    _check_classes(pictures)
+    _check_classes(pictures, labels)
     caps = {"train": options.train_per_class, "val": options.val_per_class}
     kept = [
         picture
@@ -49,9 +50,9 @@ def _stratified(pictures: list[Picture], options: params.Prepare) -> list[Pictur
 
 
 def _without_leaks(pictures: list[Picture]) -> tuple[list[Picture], Dropped]:
-    in_val = {picture.sha256: picture.path for picture in pictures if picture.split == "val"}
+    in_val = {picture.sha256: picture.path for picture in _by_path(pictures) if picture.split == "val"}
     kept, dropped = [], []
-    for picture in pictures:
+    for picture in _by_path(pictures):
         if picture.split == "train" and picture.sha256 in in_val:
             dropped.append((picture, f"removed from train: the same bytes as {in_val[picture.sha256]} in val"))
         else:
@@ -59,14 +60,16 @@ def _without_leaks(pictures: list[Picture]) -> tuple[list[Picture], Dropped]:
     return kept, dropped
 
 
-def _check_classes(pictures: list[Picture]) -> None:
+def _check_classes(pictures: list[Picture], labels: list[str]) -> None:
     counts = Counter((picture.split, picture.label) for picture in pictures)
-    labels = sorted({picture.label for picture in pictures})
     for label in labels:
         if not counts["train", label]:
             raise UserError(f"class {label!r} has no picture left in train: add some, or remove the class")
     if len(labels) < 2:
-        raise UserError(f"there is only one class ({labels[0]!r}): a classifier needs two or more")
+        found = f"only one ({labels[0]!r})" if labels else "none"
+        raise UserError(f"a classifier needs two or more classes, and there is {found}")
+    if all(counts["train", label] == 1 for label in labels):
+        raise UserError("every class has but one picture in train: cross-validation needs more")
     if not any(counts["val", label] for label in labels):
         raise UserError("no picture is left in val: there is nothing to evaluate on")
 
@@ -76,6 +79,10 @@ def _groups(pictures: Iterable[Picture], key: Callable[[Picture], K]) -> list[tu
     for picture in pictures:
         groups.setdefault(key(picture), []).append(picture)
     return sorted(groups.items())
+
+
+def _by_path(pictures: list[Picture]) -> list[Picture]:
+    return sorted(pictures, key=lambda picture: picture.path.encode())
 
 
 def _shuffled(pictures: list[Picture], seed: int) -> list[Picture]:

@@ -65,7 +65,7 @@ def read_checkpoint(path: Path) -> Tensors:
     """
     try:
         if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
+            return tensors_in(safetensors.torch.load_file(path), path.name)
         return tensors_in(torch.load(path, weights_only=True, map_location="cpu"), path.name)
     except UserError:
         raise

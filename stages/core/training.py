@@ -32,6 +32,8 @@ class Trainer:
         self.options, self.preprocessing, self.device = options, preprocessing, device
         self.precision = compute.resolve(options.precision, device)
         self.network = network.to(device).to(memory_format=torch.channels_last)
+        if device.type == "cpu" and self.precision == "bfloat16":
+            compute.depthwise_in_float32(network)
         self.train, self.val = train, val
         share = compute.budget_bytes() / (len(train.pictures) + len(val.pictures))
         self.train_pictures, self.val_pictures = (
@@ -49,7 +51,7 @@ class Trainer:
 
         The train numbers are running means over the epoch, of augmented pictures, without smoothing or weights.
         """
-        self.network.train()
+        set_training_mode(self.network, self.options)
         plan = self._plan(epoch)
         total, right, seen = 0.0, 0, 0
         bar = runtime.progress(
@@ -115,6 +117,18 @@ class Trainer:
         return pixels, [self.train.pictures[index].label for index in plan[0]]
 
 
+def set_training_mode(network: nn.Module, options: Finetune) -> None:
+    """Put the network in train mode; with `batch_norm: frozen`, normalisation goes on by the pretrained statistics.
+
+    The few pictures of a small batch give noisy statistics, and a network that is trained by them is evaluated by others.
+    """
+    network.train()
+    if options.batch_norm == "frozen":
+        for module in network.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+
+
 def optimizer_of(network: nn.Module, options: Finetune) -> Optimizer:
     """The optimizer: the head learns `head_lr_factor` times faster; only weights of two or more dimensions decay."""
     head = last_linear(network) + "."
@@ -130,8 +144,8 @@ def optimizer_of(network: nn.Module, options: Finetune) -> Optimizer:
         for (in_head, decays), parameters in groups.items()
     ]
     if options.optimizer == "sgd":
-        return SGD(settings, lr=options.lr, momentum=options.momentum)
-    return AdamW(settings, lr=options.lr)
+        return SGD(settings, lr=options.lr, momentum=options.momentum, fused=True)
+    return AdamW(settings, lr=options.lr, fused=True)
 
 
 def schedule_of(optimizer: Optimizer, options: Finetune, steps_per_epoch: int) -> lr_scheduler.LRScheduler:

@@ -1,0 +1,188 @@
+import json
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.proportion import proportion_confint
+
+from stages.core import comparison, scores
+from stages.core.predictions import Bools, Floats, Ints
+
+
+def predictions(
+    *, n: int = 300, shares: tuple[float, ...] = (0.5, 0.3, 0.2), skill: float = 1.0, seed: int = 0
+) -> tuple[Ints, Floats]:
+    """Labels (N,) by the shares of the classes, and probabilities (N, K) that know something of them."""
+    rng = np.random.default_rng(seed)
+    labels = rng.choice(len(shares), n, p=shares)
+    logits = rng.normal(size=(n, len(shares))) + skill * np.eye(len(shares))[labels]
+    return labels, np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+
+
+# ------------------------------------------------------------------------------------------------ against references
+
+
+@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_is_statsmodels(counts: tuple[int, int]) -> None:
+    right, n = counts
+    low, high = scores.wilson(right, n)
+    assert (low, high) == pytest.approx(proportion_confint(right, n, method="wilson"), abs=1e-9)
+    assert 0 <= low <= right / n <= high <= 1
+
+
+@pytest.mark.parametrize("shares", [(0.5, 0.5), (0.5, 0.3, 0.2), (0.9, 0.02, 0.02, 0.02, 0.02, 0.02)])
+def test_the_summary_is_scikit_learns(shares: tuple[float, ...]) -> None:
+    labels, probabilities = predictions(shares=shares)
+    predicted, classes = probabilities.argmax(1), list(range(len(shares)))
+    found = scores.summary(labels, probabilities, bins=10)
+    expected = {
+        "accuracy": metrics.accuracy_score(labels, predicted),
+        "balanced_accuracy": metrics.balanced_accuracy_score(labels, predicted),
+        "macro_f1": metrics.f1_score(labels, predicted, average="macro"),
+        "roc_auc": metrics.roc_auc_score(labels, probabilities, multi_class="ovr")
+        if len(shares) > 2
+        else metrics.roc_auc_score(labels, probabilities[:, 1]),
+        "log_loss": metrics.log_loss(labels, probabilities, labels=classes),
+        "n": 300,
+    }
+    assert {key: found[key] for key in expected} == pytest.approx(expected, abs=2e-6)
+
+
+@given(st.integers(1, 60), st.integers(1, 12), st.integers(0, 1000))
+def test_calibration_error_is_what_a_plain_loop_says(n: int, bins: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    confidence, right = rng.uniform(size=n), rng.uniform(size=n) < 0.7
+    ranked = sorted(zip(confidence, right, strict=True))
+    smaller, larger = divmod(n, bins)  # the first `larger` bins have one picture more
+    expected = 0.0
+    for b in range(bins):
+        part = [ranked.pop(0) for _ in range(smaller + (b < larger))]
+        if part:
+            sure, share = (sum(column) / len(part) for column in zip(*part, strict=True))
+            expected += len(part) / n * abs(sure - share)
+    assert scores.calibration_error(confidence, right, bins=bins) == pytest.approx(expected)
+    assert sum(count for _, _, count in scores.reliability(confidence, right, bins=bins)) == n
+
+
+@given(st.tuples(*[st.integers(0, 60)] * 4).filter(any))
+def test_versus_is_mcnemars_exact_test_and_antisymmetric(counts: tuple[int, int, int, int]) -> None:
+    both, only_this, only_other, neither = counts
+    this = np.repeat([True, True, False, False], counts)
+    other = np.repeat([True, False, True, False], counts)
+    found = scores_of(this, other)
+    assert found["mcnemar_p"] == pytest.approx(
+        mcnemar([[both, only_this], [only_other, neither]], exact=True).pvalue, abs=1e-6
+    )
+    assert (found["only_this_right"], found["only_other_right"]) == (only_this, only_other)
+    assert found["accuracy_delta"] == pytest.approx((only_this - only_other) / sum(counts), abs=1e-6)
+    assert found["delta_low"] <= found["accuracy_delta"] + 1e-6
+    assert found["delta_high"] >= found["accuracy_delta"] - 1e-6
+    assert scores_of(other, this)["accuracy_delta"] == -found["accuracy_delta"]
+
+
+def scores_of(this: Bools, other: Bools) -> dict[str, float]:
+    found = comparison.versus(this, other)
+    json.dumps(found, allow_nan=False)
+    return found
+
+
+def test_roc_goes_from_corner_to_corner_and_has_the_auc_below_it() -> None:
+    labels, probabilities = predictions()
+    areas = []
+    for k in range(3):
+        x, y = np.array(scores.roc(labels, probabilities, k)).T
+        assert (x[0], y[0], x[-1], y[-1]) == (0, 0, 1, 1)
+        assert (np.diff(x) >= 0).all()
+        assert (np.diff(y) >= 0).all()
+        areas.append(np.trapezoid(y, x))
+    assert np.mean(areas) == pytest.approx(scores.summary(labels, probabilities, bins=5)["roc_auc"], abs=1e-5)
+
+
+# ------------------------------------------------------------------------------------------------ coverage
+
+
+@pytest.mark.parametrize(("n", "share"), [(153, 0.8), (300, 0.9), (656, 0.87)])
+def test_wilson_covers_the_truth_as_often_as_it_says(n: int, share: float) -> None:
+    draws = np.random.default_rng(0).binomial(n, share, 2000)
+    intervals = {right: scores.wilson(right, n) for right in set(draws.tolist())}
+    assert 0.93 <= np.mean([intervals[right][0] <= share <= intervals[right][1] for right in draws.tolist()]) <= 0.97
+
+
+@pytest.mark.parametrize(("n", "only_this", "only_other"), [(200, 0.10, 0.10), (600, 0.08, 0.05)])
+def test_the_paired_bootstrap_covers_the_truth_as_often_as_it_says(
+    monkeypatch: pytest.MonkeyPatch, n: int, only_this: float, only_other: float
+) -> None:
+    monkeypatch.setattr(comparison, "BOOTSTRAP_DRAWS", 1000)
+    rng = np.random.default_rng(0)
+    kinds = rng.choice(4, size=(2000, n), p=[0.7, only_this, only_other, 0.3 - only_this - only_other])
+    covered = 0
+    for kind in kinds:  # 0: both are right, 1 and 2: one of them, 3: none
+        found = comparison.versus(kind <= 1, kind % 2 == 0)
+        covered += found["delta_low"] <= only_this - only_other <= found["delta_high"]
+    assert 0.93 <= covered / 2000 <= 0.97
+
+
+# ------------------------------------------------------------------------------------------------ edges
+
+
+def rounded(values: dict[str, Any]) -> dict[str, Any]:
+    """Through JSON, which must not meet a NaN."""
+    found: dict[str, Any] = json.loads(json.dumps(values, allow_nan=False))
+    return found
+
+
+@given(st.integers(1, 30), st.integers(2, 8), st.integers(0, 10_000), st.sampled_from([0.0, 1.0, 50.0]))
+def test_every_metric_is_defined_or_none_and_never_nan(n: int, classes: int, seed: int, skill: float) -> None:
+    """Few pictures of many classes: some are absent, some never predicted, some predictions are certain and wrong."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, classes, n)
+    logits = rng.normal(size=(n, classes)) * skill
+    probabilities = np.exp(logits - logits.max(1, keepdims=True))
+    probabilities /= probabilities.sum(1, keepdims=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = rounded(scores.summary(labels, probabilities, bins=10))
+    for key in ("accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "macro_f1", "calibration_error"):
+        assert 0 <= found[key] <= 1, key
+    assert found["accuracy_low"] <= found["accuracy"] <= found["accuracy_high"]
+    assert 0 <= found["log_loss"] < 20
+    assert (found["roc_auc"] is None) == (len(set(labels.tolist())) == 1)
+    assert found["n"] == n
+
+
+def test_a_class_absent_from_val_counts_for_nothing() -> None:
+    labels, probabilities = predictions(shares=(0.5, 0.5))
+    with_absent = np.hstack([0.999 * probabilities, np.full((300, 1), 0.001)])
+    found, without = (scores.summary(labels, p, bins=10) for p in (with_absent, probabilities))
+    assert found["balanced_accuracy"] == without["balanced_accuracy"]
+    assert found["macro_f1"] == without["macro_f1"]
+    assert found["roc_auc"] == pytest.approx(without["roc_auc"], abs=1e-6)
+    assert scores.roc(labels, with_absent, 2) == []
+
+
+def test_f1_averages_over_the_classes_that_are_there() -> None:
+    labels, probabilities = np.array([0, 0, 1, 1]), np.eye(3)[[0, 2, 1, 1]]
+    assert scores.summary(labels, probabilities, bins=2)["macro_f1"] == pytest.approx((2 / 3 + 1) / 2, abs=1e-6)
+
+
+def test_a_single_class_has_no_roc() -> None:
+    labels, probabilities = np.zeros(5, dtype=np.int64), np.full((5, 2), 0.5)
+    assert scores.summary(labels, probabilities, bins=10)["roc_auc"] is None
+    assert scores.roc(labels, probabilities, 0) == scores.roc(labels, probabilities, 1) == []
+
+
+def test_two_that_agree_cannot_be_told_apart() -> None:
+    right = np.array([True] * 8 + [False] * 2)
+    assert comparison.versus(right, right) == {
+        "accuracy_delta": 0,
+        "delta_low": 0,
+        "delta_high": 0,
+        "only_this_right": 0,
+        "only_other_right": 0,
+        "mcnemar_p": 1,
+    }
