@@ -67,7 +67,7 @@ def sections(
         report.section(
             f"Left out: {len(rejected)}", report.table(["picture", "reason"], [list(row.values()) for row in rejected])
         ),
-        report.section("Data", report.table(["", ""], [(key, value) for key, value in source.items()])),
+        report.section("Data", report.table(["", ""], list(source.items()))),
         report.section("Parameters", report.preformatted(options.model_dump_json(indent=2))),
     ]
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Project, draw_pictures
 
 from stages.core import inference, manifest
 from stages.core.models import Model
 from stages.core.predictions import Predictions
+from tests.project import Project, draw_pictures
 
 ALL = {
     "fetch_data",
@@ -33,19 +33,18 @@ BELOW = {
     "evaluate": {"evaluate@linear", "evaluate@finetune", "compare"},
     "mode": {"compare"},
 }
-OUTPUTS = (
-    """
-data/raw data/source.json data/backbone.safetensors data/manifest.csv data/rejected.csv
-data/features/train.safetensors data/features/val.safetensors models/linear.safetensors models/finetune.safetensors
-results/linear/training.csv results/finetune/training.csv results/train_batch.png results/metrics.json
-results/report.html
-""".split()
-    + [
+OUTPUTS = [
+    *("data/raw", "data/source.json", "data/backbone.safetensors", "data/manifest.csv", "data/rejected.csv"),
+    *("data/features/train.safetensors", "data/features/val.safetensors"),
+    *("models/linear.safetensors", "models/finetune.safetensors"),
+    *("results/linear/training.csv", "results/finetune/training.csv", "results/train_batch.png"),
+    *("results/metrics.json", "results/report.html"),
+    *(
         f"results/{mode}/{name}"
         for mode in ("linear", "finetune")
         for name in ("metrics.json", "predictions.csv", "roc.csv", "reliability.csv", "predictions.png", "mistakes.png")
-    ]
-)
+    ),
+]
 
 
 def test_first_run_makes_everything_and_the_second_nothing(done: Project) -> None:

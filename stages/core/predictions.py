@@ -26,7 +26,8 @@ class Predictions:
 
     @property
     def predicted(self) -> Ints:
-        return np.argmax(self.probabilities, axis=1)
+        most_likely: Ints = self.probabilities.argmax(1)
+        return most_likely
 
     @property
     def right(self) -> Bools:
@@ -34,7 +35,8 @@ class Predictions:
 
     @property
     def confidence(self) -> Floats:
-        return np.max(self.probabilities, axis=1)
+        highest: Floats = self.probabilities.max(1)
+        return highest
 
     def mistakes(self) -> list[int]:
         """Indices of the wrong ones, the most confident first."""

@@ -120,7 +120,7 @@ class Trainer:
 def set_training_mode(network: nn.Module, options: Finetune) -> None:
     """Put the network in train mode; with `batch_norm: frozen`, normalisation goes on by the pretrained statistics.
 
-    The few pictures of a small batch give noisy statistics, and a network that is trained by them is evaluated by others.
+    The pictures of a small batch give noisy statistics, and a network trained by them is evaluated by others.
     """
     network.train()
     if options.batch_norm == "frozen":
