@@ -96,7 +96,8 @@ class Trainer:
         order = images.generator("order", self.options.seed, epoch).permutation(len(self.train.pictures)).tolist()
         plan = [list(batch) for batch in images.in_batches(order, self.options.batch_size)]
         if len(plan) > 1 and len(plan[-1]) == 1:
-            plan[-2] += plan.pop()
+            alone = plan.pop()
+            plan[-1] += alone
         return plan
 
     def _views(self, epoch: int, plan: list[list[int]]) -> Iterator[images.Pixels]:

@@ -1,0 +1,88 @@
+"""Frozen features: nothing in the network moves, and nothing around a picture changes what is computed of it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from stages.core import backbones, features, files, inference, manifest, params
+from stages.core.manifest import Picture, Split
+from tests.project import draw_pictures
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def backbone() -> backbones.Backbone:
+    wanted = params.load().backbone.model_dump() | {
+        "name": "shufflenet_v2_x0_5",
+        "weights": "random",
+        "image_size": 32,
+    }
+    return backbones.fetch(params.Backbone.model_validate(wanted))
+
+
+@pytest.fixture
+def split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Split:
+    draw_pictures(tmp_path / "data/raw", per_class=5)
+    monkeypatch.chdir(tmp_path)
+    found = sorted(manifest.RAW.rglob("*.png"))
+    pictures = [Picture(str(f.relative_to(manifest.RAW)), f.parent.name, "train", files.sha256_of(f)) for f in found]
+    return Split(pictures, ["blue", "red"])
+
+
+def extract(split: Split, backbone: backbones.Backbone, views: int = 3, **changes: Any) -> features.Features:
+    chosen = params.load(ROOT / "params.yaml").extract.model_dump() | {"precision": "float32"} | changes
+    options = params.Extract.model_validate(chosen)
+    return features.extract(split, backbone, options, views=views, device=CPU, what="extract")
+
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def test_no_parameter_and_no_buffer_of_the_network_moves(backbone: backbones.Backbone, split: Split) -> None:
+    network = backbone.classifier(2).train()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    inference.classify(network, split.files, preprocessing=backbone.preprocessing, precision="float32", device=CPU)
+    assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
+    assert not any(module.training for module in network.modules())
+
+
+def test_order_workers_and_batches_change_no_byte(
+    backbone: backbones.Backbone, split: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once = extract(split, backbone).features
+    monkeypatch.setenv("PENULTIMATE_WORKERS", "5")
+    reversed_split = Split(split.pictures[::-1], split.classes)
+    assert torch.equal(extract(reversed_split, backbone).features.flip(0), once)
+    monkeypatch.setattr(inference, "BATCH", 7)
+    torch.testing.assert_close(extract(split, backbone).features, once, rtol=0, atol=1e-5)
+
+
+def test_views_are_the_centre_crop_and_seeded_augmentations(backbone: backbones.Backbone, split: Split) -> None:
+    one, three, other = extract(split, backbone, 1), extract(split, backbone, 3), extract(split, backbone, 3, seed=9)
+    torch.testing.assert_close(three.features[:, 0], one.features[:, 0])
+    torch.testing.assert_close(three.features[:, 0], other.features[:, 0])
+    assert not torch.allclose(three.features[:, 1], three.features[:, 0])
+    assert not torch.allclose(three.features[:, 1], other.features[:, 1])
+
+
+def test_features_are_what_enters_the_last_layer(backbone: backbones.Backbone, split: Split) -> None:
+    network = backbone.classifier(2).eval()
+    nn.init.normal_(network.get_submodule(backbones.last_linear(network)).weight)  # type: ignore[arg-type]
+    logits = inference.classify(
+        network, split.files, preprocessing=backbone.preprocessing, precision="float32", device=CPU
+    )
+    head = network.get_submodule(backbones.last_linear(network))
+    torch.testing.assert_close(head(extract(split, backbone, 1).features[:, 0]), logits, rtol=1e-4, atol=1e-4)
+
+
+def test_a_file_of_features_reads_as_it_was_written(backbone: backbones.Backbone, split: Split) -> None:
+    written = extract(split, backbone)
+    written.save(Path("train.safetensors"))
+    read = features.Features.load(Path("train.safetensors"))
+    assert torch.equal(read.features, written.features)
+    assert read.preprocessing == written.preprocessing
+    assert [bytes(row.tolist()).hex() for row in read.sha256] == [picture.sha256 for picture in split.pictures]

@@ -1,0 +1,115 @@
+"""Finetuning: what moves, what does not, and how the learning rate goes."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from stages.core import manifest, params
+from stages.core.backbones import Preprocessing
+from stages.core.manifest import Picture, Split
+from stages.core.training import Trainer, optimizer_of, schedule_of, set_training_mode
+from tests.project import draw_pictures
+
+DEFAULTS = params.load().finetune
+PREPROCESSING = Preprocessing(32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+def options(**changes: Any) -> params.Finetune:
+    return params.Finetune.model_validate(DEFAULTS.model_dump() | {"precision": "float32", "batch_size": 4} | changes)
+
+
+def small_network() -> nn.Module:
+    torch.manual_seed(0)
+    convolution = nn.Conv2d(3, 8, 3, stride=2)
+    return nn.Sequential(
+        convolution, nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2)
+    )
+
+
+@pytest.fixture
+def split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Split:
+    draw_pictures(tmp_path / "data/raw", per_class=5)
+    monkeypatch.chdir(tmp_path)
+    files = sorted(manifest.RAW.rglob("*.png"))
+    pictures = [Picture(str(f.relative_to(manifest.RAW)), f.parent.name, "train", f.stem * 4) for f in files]
+    return Split(pictures, ["blue", "red"])
+
+
+def trained(split: Split, **changes: Any) -> tuple[nn.Module, list[Any]]:
+    network, chosen = small_network(), options(**changes)
+    trainer = Trainer(network, split, split, chosen, preprocessing=PREPROCESSING, device=torch.device("cpu"))
+    return network, [trainer.epoch(epoch) for epoch in range(chosen.epochs)]
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_it_learns_to_tell_red_from_blue(split: Split, optimizer: str) -> None:
+    _, rows = trained(split, optimizer=optimizer, lr=0.01, epochs=12)
+    assert rows[-1].val_accuracy == 1
+    assert rows[-1].val_loss < rows[0].val_loss
+
+
+@pytest.mark.parametrize(("mode", "moves"), [("frozen", False), ("train", True)])
+def test_batch_norm_statistics_move_only_where_asked(split: Split, mode: str, moves: bool) -> None:
+    before = small_network()[1].running_mean.clone()
+    network, _ = trained(split, epochs=2, batch_norm=mode)
+    assert torch.equal(before, network[1].running_mean) != moves  # type: ignore[index,union-attr]
+    set_training_mode(network, options(batch_norm=mode))
+    assert network[1].training == moves  # type: ignore[index]
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_one_others(split: Split) -> None:
+    first, again, other = (trained(split, epochs=2, seed=seed)[0][0].weight for seed in (0, 0, 1))  # type: ignore[index]
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_a_last_batch_of_one_picture_joins_the_one_before(split: Split) -> None:
+    nine = Split(split.pictures[:9], split.classes)
+    trainer = Trainer(small_network(), nine, nine, options(), preprocessing=PREPROCESSING, device=torch.device("cpu"))
+    plan = trainer._plan(0)
+    assert [len(batch) for batch in plan] == [4, 5]
+    assert sorted(sum(plan, [])) == list(range(9))
+
+
+def test_the_head_learns_faster_and_only_weights_decay() -> None:
+    groups = optimizer_of(small_network(), options(lr=0.1, head_lr_factor=5.0, weight_decay=0.3)).param_groups
+    found = sorted((round(g["lr"], 6), g["weight_decay"], sum(p.ndim for p in g["params"])) for g in groups)
+    assert found == [(0.1, 0.0, 3), (0.1, 0.3, 4), (0.5, 0.0, 1), (0.5, 0.3, 2)]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    schedule=st.sampled_from(["onecycle", "cosine", "step"]),
+    epochs=st.integers(2, 12),
+    warmup=st.floats(0, 14),
+    steps_per_epoch=st.integers(1, 9),
+)
+def test_the_learning_rate_never_passes_its_peak(
+    schedule: str, epochs: int, warmup: float, steps_per_epoch: int
+) -> None:
+    chosen = options(schedule=schedule, epochs=epochs, warmup_epochs=warmup, lr=1.0, head_lr_factor=1.0)
+    optimizer = optimizer_of(small_network(), chosen)
+    plan = schedule_of(optimizer, chosen, steps_per_epoch)
+    rates = []
+    for _ in range(epochs * steps_per_epoch):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        plan.step()
+    assert max(rates) <= 1 + 1e-9
+    assert min(rates) >= 0
+
+
+def test_the_tutorials_steps_are_torchs() -> None:
+    chosen = options(schedule="step", warmup_epochs=0.0, step_epochs=7, step_factor=0.1, lr=0.001, epochs=25)
+    optimizer = optimizer_of(small_network(), chosen)
+    plan = schedule_of(optimizer, chosen, 3)
+    for epoch in range(25):
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(0.001 * 0.1 ** (epoch // 7))
+        for _ in range(3):
+            optimizer.step()
+            plan.step()
