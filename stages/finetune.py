@@ -30,10 +30,10 @@ def main() -> None:
     with curves.TrainingLog(Path("results/finetune/training.csv")) as log:
         for epoch in range(options.epochs):
             log.add(trainer.epoch(epoch))
-            if options.keep == "last" or log.is_best():
-                kept = log.rows[-1].epoch, copy.deepcopy(network.state_dict())
-    epoch, weights = kept
+            if log.kept(options.keep) == epoch:
+                weights = copy.deepcopy(network.state_dict())
     network.load_state_dict(weights)
+    runtime.say(f"kept {log.chosen(options.keep)}")
 
     Model(
         network=network,
@@ -41,7 +41,7 @@ def main() -> None:
         classes=train.classes,
         preprocessing=backbone.preprocessing,
         precision=trainer.precision,
-        made_by={"stage": "finetune", "chosen": f"the {options.keep} epoch ({epoch})", **options.model_dump()},
+        made_by={"stage": "finetune", "chosen": log.chosen(options.keep), **options.model_dump()},
     ).save(Path("models/finetune.safetensors"))
 
 

@@ -18,14 +18,14 @@ def main() -> None:
     train, val = (Features.load(Path(f"data/features/{split}.safetensors")) for split in ("train", "val"))
     backbone = Backbone.load(Path("data/backbone.safetensors"))
     classes = len(train.classes)
-    epochs: list[Head] = []
+    heads_so_far: list[Head] = []
 
     with curves.TrainingLog(Path("results/linear/training.csv"), say=options.solver == "sgd") as log:
 
         def record(head: Head) -> None:
             score = [curves.loss_and_accuracy(head(each.features[:, 0]), each.labels) for each in (train, val)]
-            log.add(curves.Row.of(len(log.rows), train=score[0], val=score[1]))
-            epochs[:] = [head] if options.keep == "last" or log.is_best() else epochs
+            log.add(curves.Row.of(len(log.rows) + 1, train=score[0], val=score[1]))
+            heads_so_far.append(head)
 
         data = (train.features, train.labels, classes)
         if options.solver == "logistic":
@@ -37,8 +37,8 @@ def main() -> None:
         else:
             out_of_fold = heads.out_of_fold(*data, options)
             heads.fit_sgd(*data, options, on_epoch=record)
-            head = epochs[0]
-            chosen = f"the {options.keep} epoch"
+            head = heads_so_far[log.kept(options.keep)]
+            chosen = log.chosen(options.keep)
 
     network = backbone.classifier(classes)
     network.get_submodule(last_linear(network)).load_state_dict({"weight": head.weight, "bias": head.bias})

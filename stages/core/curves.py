@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stages.core import runtime
+from stages.core.params import Keep
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,17 @@ class TrainingLog:
                 f"val loss {row.val_loss:.4f} accuracy {row.val_accuracy:.4f}"
             )
 
-    def is_best(self) -> bool:
-        """Whether the last row has the best val accuracy so far (the first of equals)."""
-        *before, last = self.rows
-        return all(last.val_accuracy > row.val_accuracy for row in before)
+    def kept(self, keep: Keep) -> int:
+        """The place of the row whose weights are kept; of equally good ones the first."""
+        places = range(len(self.rows))
+        return places[-1] if keep == "last" else max(places, key=lambda place: self.rows[place].val_accuracy)
+
+    def chosen(self, keep: Keep) -> str:
+        """Say in words which row is kept, and what it was chosen on."""
+        if keep == "last":
+            return f"the last of {len(self.rows)} epochs"
+        epoch = self.rows[self.kept(keep)].epoch
+        return f"the best of {len(self.rows)} epochs on val itself (epoch {epoch}): an optimistic number"
 
 
 def loss_and_accuracy(logits: Tensor, labels: Tensor) -> tuple[float, float]:

@@ -25,10 +25,8 @@ def options(**changes: Any) -> params.Finetune:
 
 def small_network() -> nn.Module:
     torch.manual_seed(0)
-    convolution = nn.Conv2d(3, 8, 3, stride=2)
-    return nn.Sequential(
-        convolution, nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2)
-    )
+    features = (nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return nn.Sequential(*features, nn.Linear(8, 2))
 
 
 @pytest.fixture
@@ -55,7 +53,7 @@ def test_it_learns_to_tell_red_from_blue(split: Split, optimizer: str) -> None:
 
 @pytest.mark.parametrize(("mode", "moves"), [("frozen", False), ("train", True)])
 def test_batch_norm_statistics_move_only_where_asked(split: Split, mode: str, moves: bool) -> None:
-    before = small_network()[1].running_mean.clone()
+    before = small_network()[1].running_mean.clone()  # type: ignore[index]
     network, _ = trained(split, epochs=2, batch_norm=mode)
     assert torch.equal(before, network[1].running_mean) != moves  # type: ignore[index,union-attr]
     set_training_mode(network, options(batch_norm=mode))
@@ -73,7 +71,7 @@ def test_a_last_batch_of_one_picture_joins_the_one_before(split: Split) -> None:
     trainer = Trainer(small_network(), nine, nine, options(), preprocessing=PREPROCESSING, device=torch.device("cpu"))
     plan = trainer._plan(0)
     assert [len(batch) for batch in plan] == [4, 5]
-    assert sorted(sum(plan, [])) == list(range(9))
+    assert sorted(index for batch in plan for index in batch) == list(range(9))
 
 
 def test_the_head_learns_faster_and_only_weights_decay() -> None:
