@@ -6,12 +6,16 @@ dvc exp run -S mode=linear
 
 from pathlib import Path
 
-from stages.core import comparison, params, report, runtime
+import numpy as np
+
+from stages.core import comparison, images, params, report, runtime
 from stages.core.files import read_csv, read_json, write_json, write_text
+from stages.core.manifest import RAW
 from stages.core.params import MODES, Mode
 from stages.core.predictions import Predictions
 
 RESULTS = Path("results")
+THUMBNAIL = 160  # pixels
 
 
 def main() -> None:
@@ -57,12 +61,19 @@ def sections(
         *(report.paragraph(caveat) for caveat in caveats),
         report.metrics_table(metrics),
         report.section("Learning curves", report.learning_curves(tables["training"])),
+        report.section("Classes", report.class_table(found)),
         report.section(
             "Confusion", report.pair(*(f"<h3>{mode}</h3>" + report.confusion_table(found[mode]) for mode in MODES))
         ),
         report.section("Reliability", report.reliability_chart(tables["reliability"])),
         report.section("Predictions", pictures["predictions"]),
         report.section("Most confident mistakes", pictures["mistakes"]),
+        *(
+            report.section(
+                f"Only {mode} is wrong", report.thumbnails(only_wrong(found, mode, options.evaluate.pictures))
+            )
+            for mode in MODES
+        ),
         report.section("A training batch", report.picture(RESULTS / "train_batch.png", "augmented, de-normalised")),
         report.section(
             f"Left out: {len(rejected)}", report.table(["picture", "reason"], [list(row.values()) for row in rejected])
@@ -70,6 +81,18 @@ def sections(
         report.section("Data", report.table(["", ""], list(source.items()))),
         report.section("Parameters", report.preformatted(options.model_dump_json(indent=2))),
     ]
+
+
+def only_wrong(found: dict[Mode, Predictions], mode: Mode, most: int) -> list[tuple[images.Pixels, str]]:
+    """The pictures on which `mode` is wrong and the other mode is right, the most confident first."""
+    this = found[mode]
+    others_right = np.all([each.right for other, each in found.items() if other != mode], axis=0)
+    tiles = []
+    for i in [i for i in this.mistakes() if others_right[i]][:most]:
+        pixels = images.centre_view(images.decode(RAW / this.paths[i]), THUMBNAIL)
+        taken_for, truth = this.classes[this.predicted[i]], this.classes[this.labels[i]]
+        tiles.append((pixels, f"{this.paths[i]}: {taken_for} ({this.confidence[i]:.0%} sure), is {truth}"))
+    return tiles
 
 
 if __name__ == "__main__":

@@ -13,7 +13,9 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
+from stages.core.images import Pixels
 from stages.core.params import Mode
 from stages.core.predictions import Predictions
 
@@ -43,8 +45,11 @@ h1 { font-size: 1.4rem } h2 { font-size: 1.1rem; margin-top: 2.5rem; border-bott
 .scroll { overflow-x: auto }
 table { border-collapse: collapse }
 th, td { padding: .3rem .8rem; text-align: right; border-bottom: 1px solid var(--line) }
-th:first-child, td:first-child { text-align: left } td { overflow-wrap: anywhere }
+th:first-child, td:first-child { text-align: left } td { overflow-wrap: break-word }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); gap: 1rem }
+.thumbnails { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 1rem;
+              font-size: .85rem }
+.thumbnails figcaption { overflow-wrap: anywhere }
 img, svg { max-width: 100%; height: auto } figure { margin: 0 } figcaption, .soft { color: var(--soft) }
 pre { overflow-x: auto; font-size: .85rem }
 """
@@ -96,10 +101,22 @@ def pair(*pieces: str) -> str:
 
 def picture(path: Path, caption: str) -> str:
     """A PNG file, embedded."""
-    data = base64.b64encode(path.read_bytes()).decode()
-    text = escape(caption, quote=True)
-    image = f'<img alt="{text}" src="data:image/png;base64,{data}">'
-    return f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>"
+    return _figure_of(path.read_bytes(), caption)
+
+
+def _figure_of(png: bytes, caption: str) -> str:
+    data, text = base64.b64encode(png).decode(), escape(caption, quote=True)
+    return f'<figure><img alt="{text}" src="data:image/png;base64,{data}"><figcaption>{text}</figcaption></figure>'
+
+
+def thumbnails(tiles: Iterable[tuple[Pixels, str]]) -> str:
+    """Small pictures, uint8 (S, S, 3), with captions, as many in a row as fit."""
+    figures = []
+    for pixels, caption in tiles:
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, "png")
+        figures.append(_figure_of(stream.getvalue(), caption))
+    return '<div class="thumbnails">' + "".join(figures) + "</div>" if figures else paragraph("none", "soft")
 
 
 def preformatted(text: str) -> str:
@@ -125,21 +142,22 @@ def metrics_table(metrics: Mapping[Mode, Mapping[str, float | None]]) -> str:
 
 def learning_curves(training: Table) -> str:
     """Loss and accuracy of both modes over the course of training (linear: over the solver's iterations)."""
-    figure, axes = _figure(2)
-    for axis, quantity in zip(axes, ("loss", "accuracy"), strict=True):
+    charts = []
+    for quantity in ("loss", "accuracy"):
+        figure, axis = _chart()
         for mode, rows in training.items():
             share = [i / max(1, len(rows) - 1) for i in range(len(rows))]
             for split, line in (("train", ":"), ("val", "-")):
                 values = [float(row[f"{split}_{quantity}"]) for row in rows]
                 axis.plot(share, values, line, color=COLOURS[mode], label=f"{mode}, {split}")
         axis.set(title=quantity, xlabel="share of training done")
-    _legend(axes[0])
-    return _svg(figure)
+        charts.append(_svg(figure, axis))
+    return pair(*charts)
 
 
 def reliability_chart(bins: Table) -> str:
     """Accuracy against confidence; a calibrated model lies on the diagonal."""
-    figure, (axis,) = _figure(1)
+    figure, axis = _chart()
     axis.plot([0, 1], [0, 1], color=INK, linewidth=0.8)
     for mode, rows in bins.items():
         axis.plot(
@@ -149,8 +167,26 @@ def reliability_chart(bins: Table) -> str:
             label=mode,
         )
     axis.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02))
-    _legend(axis)
-    return _svg(figure)
+    return _svg(figure, axis)
+
+
+def class_table(found: Mapping[Mode, Predictions]) -> str:
+    """Per class: pictures, and of each mode recall (of those that are it) and precision (of those called it)."""
+
+    def share(part: int, whole: int) -> str:
+        return f"{part / whole:.3f}" if whole else "not defined"
+
+    any_mode = next(iter(found.values()))
+    rows = []
+    for k, name in enumerate(any_mode.classes):
+        row: list[object] = [name, int((any_mode.labels == k).sum())]
+        for each in found.values():
+            hits = int(((each.labels == k) & (each.predicted == k)).sum())
+            row += [share(hits, int((each.labels == k).sum())), share(hits, int((each.predicted == k).sum()))]
+        rows.append(row)
+    return table(
+        ["class", "pictures", *(f"{mode}: {what}" for mode in found for what in ("recall", "precision"))], rows
+    )
 
 
 def confusion_table(found: Predictions) -> str:
@@ -163,24 +199,20 @@ def confusion_table(found: Predictions) -> str:
     return table(["is ↓ predicted →", *names], rows)
 
 
-def _figure(count: int) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(4.6 * count, 3.2), layout="constrained")
-    axes = list(figure.subplots(1, count, squeeze=False)[0])
-    for axis in axes:
-        axis.set_facecolor("none")
-        axis.tick_params(colors=INK)
-        for part in (*axis.spines.values(),):
-            part.set_color(INK)
-        for text in (axis.title, axis.xaxis.label, axis.yaxis.label):
-            text.set_color(INK)
-    return figure, axes
+def _chart() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(5.2, 3.4), layout="constrained")
+    axis = figure.subplots()
+    axis.set_facecolor("none")
+    axis.tick_params(colors=INK)
+    for spine in axis.spines.values():
+        spine.set_color(INK)
+    for text in (axis.title, axis.xaxis.label, axis.yaxis.label):
+        text.set_color(INK)
+    return figure, axis
 
 
-def _legend(axis: Axes) -> None:
+def _svg(figure: Figure, axis: Axes) -> str:
     axis.legend(frameon=False, labelcolor=INK, fontsize=8)
-
-
-def _svg(figure: Figure) -> str:
     stream = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "penultimate", "font.family": "sans-serif"}):
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})

@@ -1,0 +1,55 @@
+"""The report says what the numbers say, and nothing in the data can break it."""
+
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from stages.core import report
+from stages.core.predictions import Predictions
+
+NASTY = '<script>alert("x")</script>&$x$'
+
+
+def versus(delta: float, low: float, high: float, p: float) -> dict[str, float]:
+    return {"accuracy_delta": delta, "delta_low": low, "delta_high": high, "mcnemar_p": p}
+
+
+@pytest.mark.parametrize(
+    ("numbers", "says"),
+    [
+        (versus(0.031, 0.004, 0.058, 0.03), "finetune is better than linear by 3.1 points"),
+        (versus(-0.031, -0.058, -0.004, 0.03), "linear is better than finetune by 3.1 points"),
+        (versus(0.01, -0.02, 0.04, 0.6), "Cannot tell on 300 pictures"),
+        (versus(0.031, 0.001, 0.061, 0.07), "Cannot tell on 300 pictures"),
+        (versus(0.0, 0.0, 0.0, 1.0), "Cannot tell on 300 pictures"),
+    ],
+)
+def test_the_answer_names_a_winner_only_where_there_is_one(numbers: dict[str, float], says: str) -> None:
+    answer = report.answer(numbers, this="finetune", other="linear", pictures=300)
+    assert answer.startswith(says)
+    assert "95 % interval [" in answer
+
+
+def test_names_from_the_data_are_escaped() -> None:
+    found = Predictions([NASTY], [NASTY, "b"], np.array([0]), np.array([[0.2, 0.8]]))
+    pieces = [
+        report.table([NASTY], [[NASTY]]),
+        report.confusion_table(found),
+        report.class_table({"linear": found}),
+        report.thumbnails([(np.zeros((4, 4, 3), np.uint8), NASTY)]),
+        report.section(NASTY, report.paragraph(NASTY), report.preformatted(NASTY)),
+    ]
+    html = report.page(NASTY, pieces)
+    tags: list[str] = []
+    parser = HTMLParser()
+    parser.handle_starttag = lambda tag, attrs: tags.append(tag)  # type: ignore[method-assign]
+    parser.feed(html)
+    assert "script" not in tags
+    assert html.count("&lt;script&gt;") >= 8
+
+
+def test_a_class_absent_from_val_is_not_defined_rather_than_nan() -> None:
+    found = Predictions(["1", "2"], ["a", "b", "c"], np.array([0, 1]), np.array([[0.9, 0.1, 0.0], [0.2, 0.8, 0.0]]))
+    assert "not defined" in report.class_table({"linear": found, "finetune": found})
+    assert "nan" not in report.class_table({"linear": found, "finetune": found})
