@@ -4,11 +4,14 @@ dvc repro compare
 dvc exp run -S mode=linear
 """
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from stages.core import comparison, images, params, report, runtime
+from stages.core import comparison, download, images, params, report, runtime
+from stages.core.errors import UserError
 from stages.core.files import read_csv, read_json, write_json, write_text
 from stages.core.manifest import RAW
 from stages.core.params import MODES, Mode
@@ -23,6 +26,8 @@ def main() -> None:
     this, (other,) = options.mode, [mode for mode in MODES if mode != options.mode]
     metrics = {mode: read_json(RESULTS / mode / "metrics.json") for mode in MODES}
     found = {mode: Predictions.load(RESULTS / mode / "predictions.csv") for mode in MODES}
+    if found[this].paths != found[other].paths:
+        raise UserError("the two modes were measured on different pictures: run `dvc repro` to measure both again")
     versus = comparison.versus(found[this].right, found[other].right)
     write_json(RESULTS / "metrics.json", metrics[this] | {"vs_other": versus})
 
@@ -79,8 +84,17 @@ def sections(
             f"Left out: {len(rejected)}", report.table(["picture", "reason"], [list(row.values()) for row in rejected])
         ),
         report.section("Data", report.table(["", ""], list(source.items()))),
-        report.section("Parameters", report.preformatted(options.model_dump_json(indent=2))),
+        report.section("Parameters", report.preformatted(json.dumps(shareable(options.model_dump()), indent=2))),
     ]
+
+
+def shareable(value: Any) -> Any:
+    """Parameters without what is the user's own business: passwords in URLs, and where things lie on their disk."""
+    if isinstance(value, dict):
+        return {key: shareable(inner) for key, inner in value.items()}
+    if isinstance(value, str) and "://" in value:
+        return download.public_url(value)
+    return Path(value).name if isinstance(value, str) and value.startswith(("/", "~")) else value
 
 
 def only_wrong(found: dict[Mode, Predictions], mode: Mode, most: int) -> list[tuple[images.Pixels, str]]:

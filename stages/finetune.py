@@ -13,6 +13,8 @@ from stages.core.backbones import Backbone
 from stages.core.models import Model
 from stages.core.training import Trainer
 
+SHOWN = 32  # pictures of train_batch.png
+
 
 def main() -> None:
     options = params.load().finetune
@@ -22,7 +24,7 @@ def main() -> None:
     train, val = manifest.read()
     network = backbone.classifier(len(train.classes))
     trainer = Trainer(network, train, val, options, preprocessing=backbone.preprocessing, device=device)
-    tiles = [figures.Tile(pixels, label) for pixels, label in zip(*trainer.first_batch(), strict=True)]
+    tiles = [figures.Tile(pixels, label) for pixels, label in zip(*trainer.first_batch(SHOWN), strict=True)]
     figures.grid(Path("results/train_batch.png"), tiles, title="A training batch, as the network sees it")
     steps = f"{trainer.steps_per_epoch} steps per epoch"
     runtime.say(f"{len(train.pictures)} training pictures, {steps}, on {device} in {trainer.precision}")
@@ -41,7 +43,12 @@ def main() -> None:
         classes=train.classes,
         preprocessing=backbone.preprocessing,
         precision=trainer.precision,
-        made_by={"stage": "finetune", "chosen": log.chosen(options.keep), **options.model_dump()},
+        made_by={
+            "stage": "finetune",
+            "chosen": log.chosen(options.keep),
+            "chosen_on": curves.chosen_on(options.keep),
+            **options.model_dump(),
+        },
     ).save(Path("models/finetune.safetensors"))
 
 

@@ -64,7 +64,7 @@ def check(picture: Picture) -> tuple[Picture, str]:
     try:
         images.decode(picture.file)
     except images.PictureError as error:
-        return picture, str(error)
+        return picture, error.reason
     return Picture(picture.path, picture.label, picture.split, sha256_of(picture.file)), ""
 
 

@@ -5,7 +5,7 @@ dvc repro train_head
 
 from pathlib import Path
 
-from stages.core import curves, heads, params, runtime
+from stages.core import compute, curves, heads, params, runtime
 from stages.core.backbones import Backbone, last_linear
 from stages.core.features import Features
 from stages.core.files import write_csv
@@ -15,6 +15,7 @@ from stages.core.models import Model
 
 def main() -> None:
     options = params.load().train_head
+    compute.settle()
     train, val = (Features.load(Path(f"data/features/{split}.safetensors")) for split in ("train", "val"))
     backbone = Backbone.load(Path("data/backbone.safetensors"))
     classes = len(train.classes)
@@ -33,12 +34,14 @@ def main() -> None:
             weights = heads.weights_of_classes(train.labels, classes, options.class_weights)
             record(heads.untrained(classes, backbone.feature_width))
             head = heads.fit_logistic(*data, strength, class_weights=weights, on_iteration=record)
+            chosen_on = "train"
             chosen = f"C = {strength:.3g}, by {options.folds}-fold cross-validation within train"
         else:
             out_of_fold = heads.out_of_fold(*data, options)
             heads.fit_sgd(*data, options, on_epoch=record)
             head = heads_so_far[log.kept(options.keep)]
             chosen = log.chosen(options.keep)
+            chosen_on = curves.chosen_on(options.keep)
 
     network = backbone.classifier(classes)
     network.get_submodule(last_linear(network)).load_state_dict({"weight": head.weight, "bias": head.bias})
@@ -48,14 +51,14 @@ def main() -> None:
         classes=train.classes,
         preprocessing=train.preprocessing,
         precision=train.precision,
-        made_by={"stage": "train_head", "chosen": chosen, **options.model_dump()},
+        made_by={"stage": "train_head", "chosen": chosen, "chosen_on": chosen_on, **options.model_dump()},
     ).save(Path("models/linear.safetensors"))
     write_csv(
         Path("results/linear/out_of_fold.csv"),
         ("sha256", "label", *(f"p_{name}" for name in train.classes)),
         (
-            (bytes(sha256.tolist()).hex(), train.classes[label], *(f"{p:.6f}" for p in row))
-            for sha256, label, row in zip(train.sha256, train.labels, out_of_fold.tolist(), strict=True)
+            (sha256, train.classes[label], *(f"{p:.6f}" for p in row))
+            for sha256, label, row in zip(train.hashes(), train.labels, out_of_fold.tolist(), strict=True)
         ),
     )
     runtime.say(

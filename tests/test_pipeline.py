@@ -69,6 +69,22 @@ def test_metrics_have_their_schema(done: Project) -> None:
     }  # fmt: skip
 
 
+def test_the_report_tells_nobody_where_the_pictures_lie(done: Project) -> None:
+    assert "/photos" not in (done.folder / "results/report.html").read_text()
+    assert "photos" in (done.folder / "results/report.html").read_text()
+
+
+def test_a_failed_run_leaves_the_last_good_results_within_reach(done: Project, tmp_path: Path) -> None:
+    project = done.copy(tmp_path / "project")
+    before = (project.folder / "results/report.html").read_text()
+    project.set(finetune__lr=1e30)
+    project.run("dvc", "repro", ok=False)
+    project.run("git", "checkout", "-q", "params.yaml", "dvc.lock", "results")
+    project.run("dvc", "checkout")
+    assert (project.folder / "results/report.html").read_text() == before
+    assert project.repro() == set()
+
+
 def test_a_changed_key_runs_exactly_what_is_below_it(done: Project, tmp_path: Path) -> None:
     project = done.copy(tmp_path / "project")
     others = tmp_path / "others"

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from stages.core import download, params, runtime
 from stages.core.errors import UserError
+from stages.core.files import sha256_of
 from stages.core.tensors import Tensors, digest, read_checkpoint, read_tensors, tensors_in, write_tensors
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -186,8 +187,14 @@ class Backbone:
     def classifier(self, classes: int) -> nn.Module:
         """The network with a head for `classes` classes, all zeros: it begins by knowing nothing of them."""
         network = architecture(self.architecture).build(classes)
-        network.load_state_dict(self.body, strict=False)
-        for parameter in network.get_submodule(last_linear(network)).parameters():
+        head = last_linear(network)
+        fit = network.load_state_dict(self.body, strict=False)
+        if fit.unexpected_keys or any(not key.startswith(f"{head}.") for key in fit.missing_keys):
+            raise UserError(
+                f"data/backbone.safetensors does not fit {self.architecture} as the installed packages build it: "
+                "run `dvc repro -f fetch_backbone`"
+            )
+        for parameter in network.get_submodule(head).parameters():
             nn.init.zeros_(parameter)
         return network
 
@@ -252,6 +259,11 @@ def _fetch_given(weights: str, sha256: str | None) -> Path:
             raise UserError(f"backbone.weights = {weights!r}: no such file; or use default or random")
         if sha256:
             download.require_sha256(file, sha256, shown=f"backbone.weights = {weights!r}")
+    if not sha256:
+        runtime.warn(
+            f"changes to {file.name} will not be noticed: pin it by -S backbone.sha256={sha256_of(file)}, "
+            "or use `dvc repro -f fetch_backbone`"
+        )
     return file
 
 

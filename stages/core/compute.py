@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -18,18 +19,27 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 Resolved = Literal["float32", "bfloat16"]
 
 
-def device() -> torch.device:
-    """The device to compute on: `PENULTIMATE_DEVICE`, or the best there is.
+def settle() -> None:
+    """Make repeated runs on this machine give the same bytes.
 
-    Also makes repeated runs on this machine give the same bytes: deterministic kernels, and as many compute threads
-    as `PENULTIMATE_THREADS` says, whatever the decoding threads are.
+    Deterministic kernels, and as many compute threads as `PENULTIMATE_THREADS` says, whatever the decoding threads are.
     """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    threads = runtime.number_from_environment("PENULTIMATE_THREADS", torch.get_num_threads())
+    torch.set_num_threads(max(1, int(threads)))
+
+
+def device() -> torch.device:
+    """Settle, and choose the device to compute on: `PENULTIMATE_DEVICE`, or the best there is.
+
+    Raises:
+        UserError: `PENULTIMATE_DEVICE` is not to be had here.
+    """
+    settle()
     wanted = os.environ.get("PENULTIMATE_DEVICE") or (
         "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     )
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.set_num_threads(int(runtime.number_from_environment("PENULTIMATE_THREADS", torch.get_num_threads())))
     try:
         chosen = torch.device(wanted)
         torch.empty(1, device=chosen)
@@ -90,5 +100,7 @@ def _in_float32(forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 def budget_bytes() -> float:
     """Memory for decoded pictures: `PENULTIMATE_MEMORY` in GB, or a quarter of the machine's."""
-    quarter = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 4
-    return 1e9 * runtime.number_from_environment("PENULTIMATE_MEMORY", quarter / 1e9)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with suppress(OSError, ValueError):  # a container's own limit, where there is one
+        memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return 1e9 * runtime.number_from_environment("PENULTIMATE_MEMORY", memory / 4e9)

@@ -69,6 +69,11 @@ class TrainingLog:
         return f"the best of {len(self.rows)} epochs on val itself (epoch {epoch}): an optimistic number"
 
 
+def chosen_on(keep: Keep) -> str:
+    """The split that the kept epoch was chosen on."""
+    return {"last": "nothing", "best": "val"}[keep]
+
+
 def loss_and_accuracy(logits: Tensor, labels: Tensor) -> tuple[float, float]:
     """Mean cross-entropy and accuracy of float (N, classes) logits against int64 (N,) labels."""
     with torch.no_grad():

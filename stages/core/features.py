@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from stages.core import compute, images, inference, runtime
 from stages.core.backbones import Backbone, Preprocessing, replace_head
+from stages.core.errors import UserError
 from stages.core.manifest import Picture, Split
 from stages.core.params import Extract
 from stages.core.tensors import read_tensors, write_tensors
@@ -34,6 +35,10 @@ class Features:
     preprocessing: Preprocessing
     precision: compute.Resolved
     extract: dict[str, Any]
+
+    def hashes(self) -> list[str]:
+        """Each picture's sha256, in hex."""
+        return [bytes(row.tolist()).hex() for row in self.sha256]
 
     def save(self, path: Path) -> None:
         tensors = {"features": self.features, "labels": self.labels, "sha256": self.sha256}
@@ -69,6 +74,11 @@ def extract(
         precision=precision,
         device=device,
     )
+    if not found.isfinite().all():
+        raise UserError(
+            f"the features of {backbone.architecture} in {precision} are not all finite: its weights "
+            "may be damaged, or try extract.precision = float32"
+        )
     hashes = b"".join(bytes.fromhex(picture.sha256) for picture in split.pictures)
     return Features(
         features=found.reshape(len(split.pictures), views, -1),

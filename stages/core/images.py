@@ -19,6 +19,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from stages.core import runtime
+from stages.core.errors import UserError
 from stages.core.params import Augmentation
 
 Pixels = npt.NDArray[np.uint8]
@@ -29,12 +30,17 @@ ASPECT_RATIOS = (3 / 4, 4 / 3)  # of random crops, as in torchvision's RandomRes
 CROP_TRIES = 10
 BATCHES_AHEAD = 3
 
+NO_DEFINED_RANGE = {"F": "floating-point", "I": "32-bit integer"}
 MOST_PIXELS = 89_478_485  # beyond it a small file may be made to fill the memory; where Pillow begins to warn
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `decode` refuses instead
 
 
-class PictureError(Exception):
-    """A file that cannot be shown; the message is the reason."""
+class PictureError(UserError):
+    """A file that cannot be shown, and the reason."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.reason = reason
 
 
 def decode(path: Path) -> Image.Image:
@@ -48,30 +54,30 @@ def decode(path: Path) -> Image.Image:
     try:
         with Image.open(path) as image:
             if image.width * image.height > MOST_PIXELS:
-                raise Image.DecompressionBombError
+                raise PictureError(path, f"more than {MOST_PIXELS / 1e6:.0f} megapixels")
+            if image.mode in NO_DEFINED_RANGE:
+                raise PictureError(path, f"{NO_DEFINED_RANGE[image.mode]} pixels have no defined range")
             image.load()
             return _as_rgb(ImageOps.exif_transpose(image))
     except UnidentifiedImageError:
-        raise PictureError("not a picture, or of a kind that Pillow does not read") from None
+        raise PictureError(path, "not a picture, or of a kind that Pillow does not read") from None
     except Image.DecompressionBombError:
-        raise PictureError(f"more than {MOST_PIXELS / 1e6:.0f} megapixels") from None
+        raise PictureError(path, f"more than {MOST_PIXELS / 1e6:.0f} megapixels") from None
     except MemoryError:
-        raise PictureError("does not fit in memory") from None
+        raise PictureError(path, "does not fit in memory") from None
     except PictureError:
         raise
     except Exception as error:  # decoders raise nearly anything on damaged data
         if isinstance(error, OSError) and error.errno:
-            raise PictureError(f"cannot be read: {error.strerror}") from None
-        raise PictureError(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from None
+            raise PictureError(path, f"cannot be read: {error.strerror}") from None
+        raise PictureError(path, f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from None
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
-    if image.mode.startswith("I"):  # 16-bit grey; Pillow's own conversion would clip it to white
-        return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
-    if image.mode == "F":
-        raise PictureError("floating-point pixels have no defined range")
+    if image.mode.startswith("I;16"):  # Pillow's own conversion would clip it to white
+        return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")

@@ -8,6 +8,7 @@ from torch import nn
 
 from stages.core.backbones import Preprocessing, architecture, last_linear
 from stages.core.compute import Resolved
+from stages.core.errors import UserError
 from stages.core.tensors import read_tensors, write_tensors
 
 
@@ -25,6 +26,10 @@ class Model:
     preprocessing: Preprocessing
     precision: Resolved
     made_by: dict[str, Any]
+
+    def caveat(self) -> str:
+        """What whoever shows a number of this model must say with it."""
+        return "kept at its best epoch on these very pictures: optimistic" if self.made_by["chosen_on"] == "val" else ""
 
     def head(self) -> nn.Module:
         """The last layer: penultimate features to logits."""
@@ -44,6 +49,9 @@ class Model:
         """
         tensors, facts = read_tensors(path)
         network = architecture(facts["architecture"]).build(len(facts["classes"]))
-        network.load_state_dict(tensors)
+        try:
+            network.load_state_dict(tensors)
+        except RuntimeError:
+            raise UserError(f"{path} does not fit {facts['architecture']} as the installed packages build it") from None
         facts["preprocessing"] = Preprocessing.of(facts["preprocessing"])
         return cls(network=network.eval(), **facts)

@@ -98,7 +98,7 @@ class TrainHead(Section):
     solver: Literal["logistic", "sgd"]
     class_weights: ClassWeights
     folds: Annotated[int, Field(ge=2, le=100)]
-    epochs: Count
+    epochs: Annotated[int, Field(ge=2)]  # a chart of one row is no curve: DVC drops it
     batch_size: Count
     lr: Positive
     momentum: Annotated[float, Field(ge=0, lt=1)]

@@ -49,9 +49,9 @@ class Predictions:
             path,
             ("path", "label", "predicted", *(PROBABILITY + name for name in names)),
             (
-                (path, names[label], names[predicted], *(f"{p:.6f}" for p in row))
+                (path, names[label], names[predicted], *row)
                 for path, label, predicted, row in zip(
-                    self.paths, self.labels, self.predicted, self.probabilities, strict=True
+                    self.paths, self.labels, self.predicted, self.probabilities.tolist(), strict=True
                 )
             ),
         )

@@ -33,6 +33,8 @@ def run_stage(main: Callable[[], None]) -> None:
         main()
     except UserError as error:
         sys.exit(f"{name}: {' '.join(str(error).split())}")
+    except OSError as error:
+        sys.exit(f"{name}: {error.filename or 'the system'}: {error.strerror or error}")
     except KeyboardInterrupt:
         sys.exit(f"{name}: stopped; `dvc repro` starts this stage again")
     seconds = time.monotonic() - started

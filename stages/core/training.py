@@ -9,6 +9,7 @@ from torch.optim import SGD, AdamW, Optimizer, lr_scheduler
 
 from stages.core import compute, curves, images, inference, runtime
 from stages.core.backbones import Preprocessing, last_linear
+from stages.core.errors import UserError
 from stages.core.heads import weights_of_classes
 from stages.core.manifest import Split
 from stages.core.params import Finetune
@@ -72,6 +73,8 @@ class Trainer:
         with compute.arithmetic(self.precision, self.device):
             logits: Tensor = self.network(self.preprocessing.normalise(pixels)).float()
         loss = self.loss(logits, labels)
+        if not loss.isfinite():
+            raise UserError(f"the loss is {loss.item()}: lower finetune.lr (now {self.options.lr}), or use float32")
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
@@ -111,9 +114,12 @@ class Trainer:
 
         return images.batches(plan, view)
 
-    def first_batch(self) -> tuple[images.Pixels, list[str]]:
-        """The first training batch as the network will see it, uint8 (B, S, S, 3), and its labels."""
-        plan = self._plan(0)[:1]
+    def first_batch(self, most: int) -> tuple[images.Pixels, list[str]]:
+        """The first training batch (at most so many of it) as the network will see it, and its labels.
+
+        uint8 (B, S, S, 3).
+        """
+        plan = [self._plan(0)[0][:most]]
         pixels = next(self._views(0, plan))
         return pixels, [self.train.pictures[index].label for index in plan[0]]
 
