@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages.core import compute, features, figures, images, inference, manifest, params, runtime, scores
+from stages.core import compute, exhibits, features, inference, manifest, params, runtime, scores
 from stages.core.errors import UserError
-from stages.core.files import write_csv, write_json
+from stages.core.files import write_json
 from stages.core.models import Model
 from stages.core.predictions import Predictions
 
@@ -38,12 +38,8 @@ def main() -> None:
     summary = scores.summary(found.labels, found.probabilities, bins=options.calibration_bins)
     write_json(results / "metrics.json", summary)
     found.save(results / "predictions.csv")
-    write_curves(results, found, bins=options.calibration_bins)
-    shown = np.linspace(0, len(found.paths) - 1, min(options.pictures, len(found.paths))).astype(int).tolist()
-    write_grid(results / "predictions.png", titled(f"{mode}: predictions", model), found, shown, model)
-    wrong = found.mistakes()
-    title = titled(f"{mode}: the most confident of {len(wrong)} mistakes on {len(found.paths)} pictures", model)
-    write_grid(results / "mistakes.png", title, found, wrong[: options.pictures], model)
+    exhibits.write_curves(results, found, bins=options.calibration_bins)
+    exhibits.write_grids(results, found, model, mode=mode, most=options.pictures)
     runtime.say(
         f"{mode}: accuracy {summary['accuracy']:.4f} "
         f"[{summary['accuracy_low']:.4f}, {summary['accuracy_high']:.4f}] on {summary['n']} pictures of val; "
@@ -70,45 +66,6 @@ def logits_of(model: Model, val: manifest.Split, device: torch.device) -> Tensor
         precision=model.precision,
         device=device,
     )
-
-
-def write_curves(results: Path, found: Predictions, *, bins: int) -> None:
-    """The tables behind the plots: confusion, ROC (every class against the rest), reliability."""
-    names = found.classes
-    pairs = zip(found.labels, found.predicted, strict=True)
-    write_csv(results / "confusion.csv", ("label", "predicted"), ((names[a], names[b]) for a, b in pairs))
-    write_csv(
-        results / "roc.csv",
-        ("class", "false_positive_rate", "true_positive_rate"),
-        (
-            (name, f"{x:.6f}", f"{y:.6f}")
-            for k, name in enumerate(names)
-            for x, y in scores.roc(found.labels, found.probabilities, k)
-        ),
-    )
-    write_csv(
-        results / "reliability.csv",
-        ("confidence", "accuracy", "pictures"),
-        ((f"{x:.6f}", f"{y:.6f}", n) for x, y, n in scores.reliability(found.confidence, found.right, bins=bins)),
-    )
-
-
-def titled(title: str, model: Model) -> str:
-    """The title of a picture, with what must be said of the model."""
-    return f"{title}\n({model.caveat()})" if model.caveat() else title
-
-
-def write_grid(path: Path, title: str, found: Predictions, shown: list[int], model: Model) -> None:
-    """The tutorial's grid: what was predicted, red where it is wrong."""
-    tiles = []
-    for i in shown:
-        name, truth = found.classes[found.predicted[i]], found.classes[found.labels[i]]
-        caption = f"predicted: {name}"
-        if not found.right[i]:
-            caption += f" ({found.confidence[i]:.0%})\nbut is: {truth}"
-        pixels = images.centre_view(images.decode(manifest.RAW / found.paths[i]), model.preprocessing.image_size)
-        tiles.append(figures.Tile(pixels, caption, bool(found.right[i])))
-    figures.grid(path, tiles, title=title)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,8 @@ def main() -> None:
             if log.kept(options.keep) == epoch:
                 weights = copy.deepcopy(network.state_dict())
     network.load_state_dict(weights)
-    runtime.say(f"kept {log.chosen(options.keep)}")
+    chosen, chosen_on = log.chosen(options.keep)
+    runtime.say(f"kept {chosen}")
 
     Model(
         network=network,
@@ -43,12 +44,7 @@ def main() -> None:
         classes=train.classes,
         preprocessing=backbone.preprocessing,
         precision=trainer.precision,
-        made_by={
-            "stage": "finetune",
-            "chosen": log.chosen(options.keep),
-            "chosen_on": curves.chosen_on(options.keep),
-            **options.model_dump(),
-        },
+        made_by={"stage": "finetune", "chosen": chosen, "chosen_on": chosen_on, **options.model_dump()},
     ).save(Path("models/finetune.safetensors"))
 
 

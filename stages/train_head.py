@@ -5,11 +5,11 @@ dvc repro train_head
 
 from pathlib import Path
 
-from stages.core import compute, curves, heads, params, runtime
+from stages.core import compute, heads, params, runtime
 from stages.core.backbones import Backbone, last_linear
+from stages.core.curves import Score, TrainingLog, loss_and_accuracy
 from stages.core.features import Features
 from stages.core.files import write_csv
-from stages.core.heads import Head
 from stages.core.models import Model
 
 
@@ -18,52 +18,39 @@ def main() -> None:
     compute.settle()
     train, val = (Features.load(Path(f"data/features/{split}.safetensors")) for split in ("train", "val"))
     backbone = Backbone.load(Path("data/backbone.safetensors"))
-    classes = len(train.classes)
-    heads_so_far: list[Head] = []
+    classes = train.classes
 
-    with curves.TrainingLog(Path("results/linear/training.csv"), say=options.solver == "sgd") as log:
+    def measure(head: heads.Head) -> tuple[Score, Score]:
+        on_train, on_val = (loss_and_accuracy(head(each.features[:, 0]), each.labels) for each in (train, val))
+        return on_train, on_val
 
-        def record(head: Head) -> None:
-            score = [curves.loss_and_accuracy(head(each.features[:, 0]), each.labels) for each in (train, val)]
-            log.add(curves.Row.of(len(log.rows) + 1, train=score[0], val=score[1]))
-            heads_so_far.append(head)
+    with TrainingLog(Path("results/linear/training.csv"), say=options.solver == "sgd") as log:
+        trained = heads.train(train.features, train.labels, len(classes), options, log=log, measure=measure)
 
-        data = (train.features, train.labels, classes)
-        if options.solver == "logistic":
-            strength, out_of_fold = heads.choose_strength(*data, options)
-            weights = heads.weights_of_classes(train.labels, classes, options.class_weights)
-            record(heads.untrained(classes, backbone.feature_width))
-            head = heads.fit_logistic(*data, strength, class_weights=weights, on_iteration=record)
-            chosen_on = "train"
-            chosen = f"C = {strength:.3g}, by {options.folds}-fold cross-validation within train"
-        else:
-            out_of_fold = heads.out_of_fold(*data, options)
-            heads.fit_sgd(*data, options, on_epoch=record)
-            head = heads_so_far[log.kept(options.keep)]
-            chosen = log.chosen(options.keep)
-            chosen_on = curves.chosen_on(options.keep)
-
-    network = backbone.classifier(classes)
-    network.get_submodule(last_linear(network)).load_state_dict({"weight": head.weight, "bias": head.bias})
+    network = backbone.classifier(len(classes))
+    layer = network.get_submodule(last_linear(network))
+    layer.load_state_dict({"weight": trained.head.weight, "bias": trained.head.bias})
     Model(
         network=network,
         architecture=backbone.architecture,
-        classes=train.classes,
+        classes=classes,
         preprocessing=train.preprocessing,
         precision=train.precision,
-        made_by={"stage": "train_head", "chosen": chosen, "chosen_on": chosen_on, **options.model_dump()},
+        made_by={
+            "stage": "train_head",
+            "chosen": trained.chosen,
+            "chosen_on": trained.chosen_on,
+            **options.model_dump(),
+        },
     ).save(Path("models/linear.safetensors"))
+    rows = zip(train.hashes(), train.labels, trained.out_of_fold.tolist(), strict=True)
     write_csv(
         Path("results/linear/out_of_fold.csv"),
-        ("sha256", "label", *(f"p_{name}" for name in train.classes)),
-        (
-            (sha256, train.classes[label], *(f"{p:.6f}" for p in row))
-            for sha256, label, row in zip(train.hashes(), train.labels, out_of_fold.tolist(), strict=True)
-        ),
+        ("sha256", "label", *(f"p_{name}" for name in classes)),
+        ((sha256, classes[label], *probabilities) for sha256, label, probabilities in rows),
     )
-    runtime.say(
-        f"{options.solver}: {chosen}; out-of-fold accuracy {(out_of_fold.argmax(1) == train.labels).float().mean():.4f}"
-    )
+    accuracy = (trained.out_of_fold.argmax(1) == train.labels).float().mean()
+    runtime.say(f"{options.solver}: {trained.chosen}; out-of-fold accuracy {accuracy:.4f}")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from stages.core import LAYERS
 from stages.core.params import Params
 
 PIPELINE = YAML(typ="safe").load(Path("dvc.yaml"))["stages"]
@@ -58,9 +59,14 @@ def test_params_declared_are_what_the_stage_reads(stage: str) -> None:
     assert read == set(definition(stage)["params"])
 
 
-def test_core_modules_import_no_stage() -> None:
-    for path in Path("stages/core").glob("*.py"):
-        assert all(module.parent == Path("stages/core") for module in imported(path)), path
+def test_core_modules_import_only_downwards() -> None:
+    height = {name: i for i, layer in enumerate(LAYERS) for name in layer}
+    modules = {path.stem: path for path in Path("stages/core").glob("*.py") if path.stem != "__init__"}
+    assert set(height) == set(modules)
+    for name, path in modules.items():
+        for module in imported(path):
+            assert module.parent == Path("stages/core"), f"{name} imports {module}"
+            assert height[module.stem] <= height[name], f"{name} imports {module.stem}, which lies above it"
 
 
 def test_stages_that_compute_nothing_start_without_torch() -> None:

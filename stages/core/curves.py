@@ -11,6 +11,8 @@ from torch.nn import functional as F
 from stages.core import runtime
 from stages.core.params import Keep
 
+Score = tuple[float, float]  # loss and accuracy
+
 
 @dataclass(frozen=True)
 class Row:
@@ -23,7 +25,7 @@ class Row:
     val_accuracy: float
 
     @classmethod
-    def of(cls, epoch: int, *, train: tuple[float, float], val: tuple[float, float]) -> "Row":
+    def of(cls, epoch: int, *, train: Score, val: Score) -> "Row":
         """From (loss, accuracy) of both splits."""
         return cls(epoch, *train, *val)
 
@@ -61,20 +63,15 @@ class TrainingLog:
         places = range(len(self.rows))
         return places[-1] if keep == "last" else max(places, key=lambda place: self.rows[place].val_accuracy)
 
-    def chosen(self, keep: Keep) -> str:
-        """Say in words which row is kept, and what it was chosen on."""
+    def chosen(self, keep: Keep) -> tuple[str, str]:
+        """Which row is kept, in words, and the split it was chosen on (`nothing` or `val`)."""
         if keep == "last":
-            return f"the last of {len(self.rows)} epochs"
+            return f"the last of {len(self.rows)} epochs", "nothing"
         epoch = self.rows[self.kept(keep)].epoch
-        return f"the best of {len(self.rows)} epochs on val itself (epoch {epoch}): an optimistic number"
+        return f"the best of {len(self.rows)} epochs on val itself (epoch {epoch}): an optimistic number", "val"
 
 
-def chosen_on(keep: Keep) -> str:
-    """The split that the kept epoch was chosen on."""
-    return {"last": "nothing", "best": "val"}[keep]
-
-
-def loss_and_accuracy(logits: Tensor, labels: Tensor) -> tuple[float, float]:
+def loss_and_accuracy(logits: Tensor, labels: Tensor) -> Score:
     """Mean cross-entropy and accuracy of float (N, classes) logits against int64 (N,) labels."""
     with torch.no_grad():
         loss = F.cross_entropy(logits, labels).item()

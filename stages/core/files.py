@@ -9,7 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
 from stages.core.errors import UserError
+
+METADATA_KEY = "penultimate"  # safetensors writes several keys in random order, so all facts share this one
 
 
 @contextmanager
@@ -59,6 +63,19 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     """Read a CSV with a header row: one dict per row."""
     with _required(path).open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
+
+
+def read_facts(path: Path) -> Any:
+    """The facts in the metadata of a .safetensors file of ours, without its tensors, and without torch.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    try:
+        with safe_open(_required(path), "np") as file:
+            return json.loads((file.metadata() or {})[METADATA_KEY])
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error}): run `dvc repro` to make it again") from None
 
 
 def sha256_of(path: Path) -> str:

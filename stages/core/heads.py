@@ -16,6 +16,7 @@ from sklearn.model_selection import StratifiedKFold
 from torch import Tensor
 from torch.nn import functional as F
 
+from stages.core.curves import Row, Score, TrainingLog
 from stages.core.params import ClassWeights, TrainHead
 
 STRENGTHS = tuple(10.0 ** (exponent / 2) for exponent in range(-10, 5))  # C from 1e-5 to 1e2: the searched range
@@ -36,6 +37,59 @@ class Head:
 
     def __call__(self, features: Tensor) -> Tensor:
         return features @ self.weight.T + self.bias
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A head, and how it came about.
+
+    out_of_fold: float32 (N, classes), probabilities of the training pictures by heads that never saw them.
+    chosen: in words, what was chosen; chosen_on: the split it was chosen on (train, val, or nothing).
+    """
+
+    head: Head
+    out_of_fold: Tensor
+    chosen: str
+    chosen_on: str
+
+
+def train(
+    features: Tensor,
+    labels: Tensor,
+    classes: int,
+    options: TrainHead,
+    *,
+    log: TrainingLog,
+    measure: Callable[[Head], tuple[Score, Score]],
+) -> Trained:
+    """Train a head with the solver of `options`, logging what `measure` says of train and val after every step of it.
+
+    Args:
+        features: float32 (N, views, D).
+        labels: int64 (N,).
+        classes: how many classes there are.
+        options: the section of params.yaml.
+        log: gets a row per epoch (sgd) or per iteration of the solver (logistic).
+        measure: (loss, accuracy) of train and of val.
+    """
+    seen: list[Head] = []
+
+    def record(head: Head) -> None:
+        on_train, on_val = measure(head)
+        log.add(Row.of(len(log.rows) + 1, train=on_train, val=on_val))
+        seen.append(head)
+
+    if options.solver == "sgd":
+        fit_sgd(features, labels, classes, options, on_epoch=record)
+        kept = seen[log.kept(options.keep)]
+        return Trained(kept, out_of_fold(features, labels, classes, options), *log.chosen(options.keep))
+    strength, held_out = choose_strength(features, labels, classes, options)
+    weights = weights_of_classes(labels, classes, options.class_weights)
+    record(untrained(classes, features.shape[2]))
+    head = fit_logistic(features, labels, classes, strength, class_weights=weights, on_iteration=record)
+    return Trained(
+        head, held_out, f"C = {strength:.3g}, by {options.folds}-fold cross-validation within train", "train"
+    )
 
 
 def untrained(classes: int, width: int) -> Head:

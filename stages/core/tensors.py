@@ -10,14 +10,13 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from stages.core.errors import UserError
-from stages.core.files import written_aside
+from stages.core.files import METADATA_KEY, read_facts, written_aside
 
 Tensors = dict[str, Tensor]
-METADATA_KEY = "penultimate"  # safetensors writes several keys in random order, so all facts share this one
 
 
 def write_tensors(path: Path, tensors: Tensors, facts: dict[str, Any]) -> None:
@@ -39,13 +38,10 @@ def read_tensors(path: Path) -> tuple[Tensors, dict[str, Any]]:
     Raises:
         UserError: the file is missing or damaged.
     """
+    facts = read_facts(path)
     try:
-        with safe_open(path, "pt") as file:
-            facts = json.loads((file.metadata() or {})[METADATA_KEY])
-            return {key: file.get_tensor(key) for key in file.keys()}, facts  # noqa: SIM118 (no mapping)
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing: run `dvc repro` to make it") from None
-    except (SafetensorError, KeyError, ValueError) as error:
+        return safetensors.torch.load_file(path), facts
+    except SafetensorError as error:
         raise UserError(f"{path} is damaged ({error}): run `dvc repro` to make it again") from None
 
 

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from stages.core import report
+from stages.core import html, report
 from stages.core.predictions import Predictions
 
 NASTY = '<script>alert("x")</script>&$x$'
@@ -34,22 +34,27 @@ def test_the_answer_names_a_winner_only_where_there_is_one(numbers: dict[str, fl
 def test_names_from_the_data_are_escaped() -> None:
     found = Predictions([NASTY], [NASTY, "b"], np.array([0]), np.array([[0.2, 0.8]]))
     pieces = [
-        report.table([NASTY], [[NASTY]]),
-        report.confusion_table(found),
-        report.class_table({"linear": found}),
-        report.thumbnails([(np.zeros((4, 4, 3), np.uint8), NASTY)]),
-        report.section(NASTY, report.paragraph(NASTY), report.preformatted(NASTY)),
+        html.table([NASTY], [[NASTY]]),
+        html.confusion_table(found),
+        html.class_table({"linear": found}),
+        html.thumbnails([(np.zeros((4, 4, 3), np.uint8), NASTY)]),
+        html.section(NASTY, html.paragraph(NASTY), html.preformatted(NASTY)),
     ]
-    html = report.page(NASTY, pieces)
+    page = html.page(NASTY, pieces)
     tags: list[str] = []
     parser = HTMLParser()
     parser.handle_starttag = lambda tag, attrs: tags.append(tag)  # type: ignore[method-assign]
-    parser.feed(html)
+    parser.feed(page)
     assert "script" not in tags
-    assert html.count("&lt;script&gt;") >= 8
+    assert page.count("&lt;script&gt;") >= 8
 
 
 def test_a_class_absent_from_val_is_not_defined_rather_than_nan() -> None:
     found = Predictions(["1", "2"], ["a", "b", "c"], np.array([0, 1]), np.array([[0.9, 0.1, 0.0], [0.2, 0.8, 0.0]]))
-    assert "not defined" in report.class_table({"linear": found, "finetune": found})
-    assert "nan" not in report.class_table({"linear": found, "finetune": found})
+    assert "not defined" in html.class_table({"linear": found, "finetune": found})
+    assert "nan" not in html.class_table({"linear": found, "finetune": found})
+
+
+def test_passwords_and_places_on_the_users_disk_stay_out_of_the_report() -> None:
+    private = {"data": {"source": "https://me:secret@host/a.zip?token=abc", "watch": "/home/me/photos"}, "n": 3}
+    assert report.shareable(private) == {"data": {"source": "https://host/a.zip", "watch": "photos"}, "n": 3}

@@ -1,0 +1,206 @@
+"""Pieces of a page of HTML that needs no network: text, tables, pictures, charts.
+
+Every name that comes from the data is escaped. Charts are SVG with transparent ground and mid-grey lines, so that
+they read on a light page and on a dark one.
+"""
+
+import base64
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from stages.core.images import Pixels
+from stages.core.params import Mode
+from stages.core.predictions import Predictions
+
+Table = Mapping[Mode, list[dict[str, str]]]  # the rows of one CSV, of each mode
+
+INK = "#808080"
+COLOURS: dict[Mode, str] = {"linear": "#d97706", "finetune": "#3b82f6"}
+LABELS = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "roc_auc": "ROC AUC",
+    "log_loss": "log loss (lower is better)",
+    "calibration_error": "calibration error (lower is better)",
+    "n": "pictures",
+}
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1f2328; --soft: #59636e; --line: #d1d9e0; --ground: #fff; }
+@media (prefers-color-scheme: dark) { :root { --ink: #f0f6fc; --soft: #9198a1; --line: #3d444d; --ground: #0d1117; } }
+* { box-sizing: border-box }
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--ground);
+       max-width: 1100px; margin: 0 auto; padding: 1rem }
+h1 { font-size: 1.4rem } h2 { font-size: 1.1rem; margin-top: 2.5rem; border-bottom: 1px solid var(--line) }
+.answer { font-size: 1.25rem; font-weight: 600 }
+.scroll { overflow-x: auto }
+table { border-collapse: collapse }
+th, td { padding: .3rem .8rem; text-align: right; border-bottom: 1px solid var(--line) }
+th:first-child, td:first-child { text-align: left } td { overflow-wrap: break-word }
+.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); gap: 1rem }
+.thumbnails { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 1rem;
+              font-size: .85rem }
+.thumbnails figcaption { overflow-wrap: anywhere }
+img, svg { max-width: 100%; height: auto } figure { margin: 0 } figcaption, .soft { color: var(--soft) }
+pre { overflow-x: auto; font-size: .85rem }
+"""
+
+
+def page(title: str, sections: Iterable[str]) -> str:
+    """A whole HTML document."""
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<style>{STYLE}</style></head><body><h1>{escape(title)}</h1>\n" + "\n".join(sections) + "\n</body></html>\n"
+    )
+
+
+def section(heading: str, *content: str) -> str:
+    """A heading (plain text) over pieces of HTML."""
+    return f"<h2>{escape(heading)}</h2>\n" + "\n".join(content)
+
+
+def paragraph(text: str, css: str = "") -> str:
+    """A paragraph of plain text."""
+    return f'<p class="{css}">{escape(text)}</p>'
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table of plain text cells."""
+    head = "".join(f"<th>{escape(name)}</th>" for name in header)
+    body = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>\n" for row in rows)
+    return f'<div class="scroll"><table><tr>{head}</tr>\n{body}</table></div>'
+
+
+def pair(*pieces: str) -> str:
+    """Pieces of HTML side by side, or below each other on a narrow screen."""
+    return '<div class="pair">' + "".join(f"<div>{piece}</div>" for piece in pieces) + "</div>"
+
+
+def picture(path: Path, caption: str) -> str:
+    """A PNG file, embedded."""
+    return _figure_of(path.read_bytes(), caption)
+
+
+def _figure_of(png: bytes, caption: str) -> str:
+    data, text = base64.b64encode(png).decode(), escape(caption, quote=True)
+    return f'<figure><img alt="{text}" src="data:image/png;base64,{data}"><figcaption>{text}</figcaption></figure>'
+
+
+def thumbnails(tiles: Iterable[tuple[Pixels, str]]) -> str:
+    """Small pictures, uint8 (S, S, 3), with captions, as many in a row as fit."""
+    figures = []
+    for pixels, caption in tiles:
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, "png")
+        figures.append(_figure_of(stream.getvalue(), caption))
+    return '<div class="thumbnails">' + "".join(figures) + "</div>" if figures else paragraph("none", "soft")
+
+
+def preformatted(text: str) -> str:
+    """Plain text as it stands."""
+    return f"<pre>{escape(text)}</pre>"
+
+
+def metrics_table(metrics: Mapping[Mode, Mapping[str, float | None]]) -> str:
+    """Every metric of every mode; accuracy with its interval."""
+
+    def cell(values: Mapping[str, float | None], key: str) -> str:
+        value = values[key]
+        if value is None:
+            return "not defined"
+        if key == "n":
+            return f"{value}"
+        text = f"{value:.4f}"
+        return f"{text} [{values['accuracy_low']:.4f}, {values['accuracy_high']:.4f}]" if key == "accuracy" else text
+
+    rows = [[label, *(cell(values, key) for values in metrics.values())] for key, label in LABELS.items()]
+    return table(["", *metrics], rows)
+
+
+def learning_curves(training: Table) -> str:
+    """Loss and accuracy of both modes over the course of training (linear: over the solver's iterations)."""
+    charts = []
+    for quantity in ("loss", "accuracy"):
+        figure, axis = _chart()
+        for mode, rows in training.items():
+            share = [i / max(1, len(rows) - 1) for i in range(len(rows))]
+            for split, line in (("train", ":"), ("val", "-")):
+                values = [float(row[f"{split}_{quantity}"]) for row in rows]
+                axis.plot(share, values, line, color=COLOURS[mode], label=f"{mode}, {split}")
+        axis.set(title=quantity, xlabel="share of training done")
+        charts.append(_svg(figure, axis))
+    return pair(*charts)
+
+
+def reliability_chart(bins: Table) -> str:
+    """Accuracy against confidence; a calibrated model lies on the diagonal."""
+    figure, axis = _chart()
+    axis.plot([0, 1], [0, 1], color=INK, linewidth=0.8)
+    for mode, rows in bins.items():
+        axis.plot(
+            *([float(row[key]) for row in rows] for key in ("confidence", "accuracy")),
+            "o-",
+            color=COLOURS[mode],
+            label=mode,
+        )
+    axis.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02))
+    return _svg(figure, axis)
+
+
+def class_table(found: Mapping[Mode, Predictions]) -> str:
+    """Per class: pictures, and of each mode recall (of those that are it) and precision (of those called it)."""
+
+    def share(part: int, whole: int) -> str:
+        return f"{part / whole:.3f}" if whole else "not defined"
+
+    any_mode = next(iter(found.values()))
+    rows = []
+    for k, name in enumerate(any_mode.classes):
+        row: list[object] = [name, int((any_mode.labels == k).sum())]
+        for each in found.values():
+            hits = int(((each.labels == k) & (each.predicted == k)).sum())
+            row += [share(hits, int((each.labels == k).sum())), share(hits, int((each.predicted == k).sum()))]
+        rows.append(row)
+    return table(
+        ["class", "pictures", *(f"{mode}: {what}" for mode in found for what in ("recall", "precision"))], rows
+    )
+
+
+def confusion_table(found: Predictions) -> str:
+    """Rows: what a picture is; columns: what it was taken for."""
+    names = found.classes
+    rows = [
+        [name, *(int(((found.labels == i) & (found.predicted == j)).sum()) for j in range(len(names)))]
+        for i, name in enumerate(names)
+    ]
+    return table(["is ↓ predicted →", *names], rows)
+
+
+def _chart() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(5.2, 3.4), layout="constrained")
+    axis = figure.subplots()
+    axis.set_facecolor("none")
+    axis.tick_params(colors=INK)
+    for spine in axis.spines.values():
+        spine.set_color(INK)
+    for text in (axis.title, axis.xaxis.label, axis.yaxis.label):
+        text.set_color(INK)
+    return figure, axis
+
+
+def _svg(figure: Figure, axis: Axes) -> str:
+    axis.legend(frameon=False, labelcolor=INK, fontsize=8)
+    stream = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "penultimate", "font.family": "sans-serif"}):
+        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = stream.getvalue()
+    return text[text.index("<svg") :]
