@@ -1,7 +1,9 @@
-"""python -m stages.fetch_data
+"""Fetch the pictures of `data.source`: data/raw, data/source.json.
 
-Bring the pictures of `data.source` into data/raw, arranged as `<class>/…` or `{train,val}/<class>/…`, and write
-where they come from, under which licence, and how many there are to data/source.json.
+dvc repro fetch_data
+
+They are arranged as `<class>/…` or `{train,val}/<class>/…`; source.json says
+where they come from, under which licence, and how many there are.
 """
 
 from pathlib import Path
@@ -10,7 +12,6 @@ from stages.core import files, params, runtime, sources
 
 
 def main() -> None:
-    """Run the stage."""
     about = sources.fetch(params.load().data, into=Path("data/raw"))
     files.write_json(Path("data/source.json"), about)
 

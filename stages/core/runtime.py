@@ -1,6 +1,6 @@
-"""How a stage runs: errors as one line, progress, and the settings that change no result.
+"""How a stage runs: errors as one line, progress, and the settings that re-run no stage.
 
-*What* is computed is in params.yaml. *How* is in `PENULTIMATE_*` environment variables, all read here:
+*What* is computed is in params.yaml. *How* is in `PENULTIMATE_*` environment variables:
 
     PENULTIMATE_DEVICE    cpu | cuda | mps     default: cuda, else mps, else cpu
     PENULTIMATE_THREADS   compute threads      default: torch's own choice (one per physical core)
