@@ -79,8 +79,8 @@ def test_a_failed_run_leaves_the_last_good_results_within_reach(done: Project, t
     before = (project.folder / "results/report.html").read_text()
     project.set(finetune__lr=1e30)
     project.run("dvc", "repro", ok=False)
-    project.run("git", "checkout", "-q", "params.yaml", "dvc.lock", "results")
-    project.run("dvc", "checkout")
+    project.run("git", "checkout", "-q", ".")
+    project.run("dvc", "checkout", "--force")
     assert (project.folder / "results/report.html").read_text() == before
     assert project.repro() == set()
 
