@@ -5,7 +5,7 @@
 
 Runs the pipeline of this tree by params.yaml, all `seed` parameters together, with `dvc repro` in a folder of
 its own. A row's time is that of its mode's own stages: linear is extract and train_head, finetune is finetune; loading
-Python and torch included. Takes about half an hour on two cores.
+Python and torch included. Takes about 45 minutes on two cores.
 """
 
 import argparse
