@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages.core import compute, exhibits, features, inference, manifest, params, runtime, scores
+from stages.core import compute, exhibits, features, images, inference, manifest, params, runtime, scores
 from stages.core.errors import UserError
 from stages.core.files import write_json
 from stages.core.models import Model
@@ -61,7 +61,7 @@ def logits_of(model: Model, val: manifest.Split, device: torch.device) -> Tensor
     """A pass of the whole network over val, in the precision it was trained in."""
     return inference.classify(
         model.network,
-        val.files,
+        images.Pictures(val.files, short_side=model.preprocessing.short_side),
         preprocessing=model.preprocessing,
         precision=model.precision,
         device=device,

@@ -5,19 +5,23 @@ dvc repro extract
 
 from pathlib import Path
 
-from stages.core import compute, features, manifest, params, runtime
+from stages.core import compute, engines, manifest, params, runtime
 from stages.core.backbones import Backbone
+from stages.core.extraction import Extractor
 
 
 def main() -> None:
     options = params.load().extract
-    device = compute.device()
-    backbone = Backbone.load(Path("data/backbone.safetensors"))
+    engine = engines.choose(options.engine, options.precision, compute.device())
+    extractor = Extractor(Backbone.load(Path("data/backbone.safetensors")), options, engine)
     train, val = manifest.read()
     for name, split, views in (("train", train, options.views), ("val", val, 1)):
-        result = features.extract(split, backbone, options, views=views, device=device, what=f"extract {name}")
-        result.save(Path(f"data/features/{name}.safetensors"))
-        runtime.say(f"{name}: features {tuple(result.features.shape)} (pictures, views, width) in {result.precision}")
+        path = Path(f"data/features/{name}.safetensors")
+        count = extractor.extract(split, path, views=views, what=f"extract {name}")
+        runtime.say(
+            f"{name}: {len(split.pictures)} pictures x {views} views: reused {count.reused}, "
+            f"computed {count.computed} by {engine.name} in {engine.precision}"
+        )
 
 
 if __name__ == "__main__":

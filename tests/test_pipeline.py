@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from stages.core import inference, manifest
+from stages.core import images, inference, manifest
 from stages.core.models import Model
 from stages.core.predictions import Predictions
 from tests.project import Project, draw_pictures
@@ -161,7 +161,7 @@ def test_the_linear_model_file_predicts_what_the_cached_features_did(
     model = Model.load(Path("models/linear.safetensors"))
     logits = inference.classify(
         model.network,
-        manifest.read()[1].files,
+        images.Pictures(manifest.read()[1].files, short_side=model.preprocessing.short_side),
         preprocessing=model.preprocessing,
         precision=model.precision,
         device=torch.device("cpu"),

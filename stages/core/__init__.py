@@ -6,9 +6,10 @@
 LAYERS = (
     ("errors",),
     ("files", "params", "runtime"),
-    ("download", "archives", "manifest", "predictions", "comparison", "tensors", "curves"),
-    ("sources", "splits", "images", "compute", "scores"),
+    ("download", "rows", "archives", "manifest", "predictions", "comparison", "tensors", "curves"),
+    ("feature_cache", "sources", "splits", "images", "compute", "scores"),
     ("backbones", "figures", "html", "heads"),
-    ("models", "inference", "report"),
-    ("features", "training", "exhibits"),
+    ("models", "inference", "features", "report"),
+    ("engines",),
+    ("extraction", "training", "exhibits"),
 )

@@ -59,16 +59,20 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a network is fed: squares of `image_size` pixels, normalised per channel (of values from 0 to 1)."""
+    """What a network is fed: squares of `image_size` pixels, normalised per channel (of values from 0 to 1).
+
+    They are cut from pictures whose short side was first shrunk to `short_side` pixels, if it was longer.
+    """
 
     image_size: int
+    short_side: int | None
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
     @classmethod
     def of(cls, facts: dict[str, Any]) -> "Preprocessing":
         """From what `asdict` gave, by way of JSON."""
-        return cls(facts["image_size"], tuple(facts["mean"]), tuple(facts["std"]))
+        return cls(facts["image_size"], facts["short_side"], tuple(facts["mean"]), tuple(facts["std"]))
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """uint8 (B, S, S, 3) to float32 (B, 3, S, S), which is channels_last in memory as it comes."""
@@ -210,6 +214,7 @@ def fetch(wanted: params.Backbone) -> Backbone:
     network = arch.build(1)
     head = last_linear(network)
     body = {key: value for key, value in network.state_dict().items() if not key.startswith(head + ".")}
+    short_side = round(wanted.image_size * wanted.decode_scale) if wanted.decode_scale else None
     source = "random"
     if wanted.weights == "default":
         found, source = _fetch_default(arch, wanted.sha256)
@@ -224,7 +229,7 @@ def fetch(wanted: params.Backbone) -> Backbone:
         architecture=arch.name,
         body=body,
         feature_width=network.get_parameter(f"{head}.weight").shape[1],
-        preprocessing=Preprocessing(wanted.image_size, arch.mean, arch.std),
+        preprocessing=Preprocessing(wanted.image_size, short_side, arch.mean, arch.std),
         source=source,
         sha256=digest(body),
     )

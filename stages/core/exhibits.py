@@ -49,5 +49,6 @@ def tile(found: Predictions, i: int, model: Model) -> figures.Tile:
     caption = f"predicted: {found.classes[found.predicted[i]]}"
     if not found.right[i]:
         caption += f" ({found.confidence[i]:.0%})\nbut is: {found.classes[found.labels[i]]}"
-    pixels = images.centre_view(images.decode(manifest.RAW / found.paths[i]), model.preprocessing.image_size)
+    picture = images.decode(manifest.RAW / found.paths[i], short_side=model.preprocessing.short_side)
+    pixels = images.centre_view(picture, model.preprocessing.image_size)
     return figures.Tile(pixels, caption, bool(found.right[i]))

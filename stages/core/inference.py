@@ -1,7 +1,6 @@
 """One pass of a network in eval mode over pictures or views of them."""
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -19,25 +18,23 @@ def outputs(
     preprocessing: Preprocessing,
     precision: compute.Resolved,
     device: torch.device,
-) -> Tensor:
-    """What `network` gives for batches of uint8 views (n, S, S, 3): float32 (N, width), on the CPU.
+) -> Iterator[Tensor]:
+    """What `network` gives for batches of uint8 views (n, S, S, 3): float32 (m, width), on the CPU, in their order.
 
-    The network is put in eval mode; no parameter or buffer changes.
+    The network is put in eval mode; no parameter or buffer changes. What is yielded is not cut as the batches were.
     """
     network = network.to(device).to(memory_format=torch.channels_last).eval()
-    results = []
-    with torch.inference_mode(), compute.arithmetic(precision, device):
-        for batch in batches:
-            pixels = torch.from_numpy(batch).to(device)
-            for part in pixels.split(BATCH):
-                filled = torch.cat([part, part[:1].expand(BATCH - len(part), -1, -1, -1)])
-                results.append(network(preprocessing.normalise(filled))[: len(part)].float().cpu())
-    return torch.cat(results)
+    for batch in images.regrouped(batches, BATCH):
+        pixels = torch.from_numpy(batch).to(device)
+        filled = torch.cat([pixels, pixels[:1].expand(BATCH - len(batch), -1, -1, -1)])
+        with torch.inference_mode(), compute.arithmetic(precision, device):
+            result = network(preprocessing.normalise(filled))[: len(batch)].float().cpu()
+        yield result
 
 
 def classify(
     network: nn.Module,
-    pictures: Sequence[Path] | images.DecodedPictures,
+    pictures: images.Pictures,
     *,
     preprocessing: Preprocessing,
     precision: compute.Resolved,
@@ -45,18 +42,19 @@ def classify(
     what: str = "classify",
 ) -> Tensor:
     """The logits of the centre crop of every picture: float32 (N, classes)."""
-    decoded = (
-        pictures if isinstance(pictures, images.DecodedPictures) else images.DecodedPictures(pictures, budget_bytes=0)
-    )
 
     def view(index: int) -> images.Pixels:
-        return images.centre_view(decoded[index], preprocessing.image_size)
+        return images.centre_view(pictures[index], preprocessing.image_size)
 
-    batches = images.batches(images.in_batches(range(len(decoded)), BATCH), view)
-    return outputs(
-        network,
-        runtime.progress(batches, total=len(decoded), what=what, size=len),
-        preprocessing=preprocessing,
-        precision=precision,
-        device=device,
+    batches = images.batches(images.in_batches(range(len(pictures)), BATCH), view)
+    return torch.cat(
+        list(
+            outputs(
+                network,
+                runtime.progress(batches, total=len(pictures), what=what, size=len),
+                preprocessing=preprocessing,
+                precision=precision,
+                device=device,
+            )
+        )
     )

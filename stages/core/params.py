@@ -30,6 +30,7 @@ Mode = Literal["finetune", "linear"]
 MODES: tuple[Mode, ...] = ("linear", "finetune")
 Keep = Literal["last", "best"]
 Precision = Literal["auto", "float32", "bfloat16"]
+Engine = Literal["auto", "openvino", "torch"]
 ClassWeights = Literal["none", "balanced"]
 
 # How a JSON schema is put into words.
@@ -64,6 +65,7 @@ class Backbone(Section):
     weights: Text
     sha256: Sha256 | None
     image_size: Annotated[int, Field(ge=32, le=1024)]
+    decode_scale: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None
 
 
 class Prepare(Section):
@@ -89,6 +91,8 @@ class Extract(Augmentation):
     seed: Seed
     views: Annotated[int, Field(ge=1, le=256)]
     precision: Precision
+    engine: Engine
+    stored_as: Literal["float32", "float16"]
 
 
 class TrainHead(Section):

@@ -95,7 +95,7 @@ def only_wrong(found: Mapping[Mode, Predictions], mode: Mode, most: int) -> list
     others_right = np.all([each.right for other, each in found.items() if other != mode], axis=0)
     tiles = []
     for i in [i for i in this.mistakes() if others_right[i]][:most]:
-        pixels = images.centre_view(images.decode(RAW / this.paths[i]), THUMBNAIL)
+        pixels = images.centre_view(images.decode(RAW / this.paths[i], short_side=2 * THUMBNAIL), THUMBNAIL)
         taken_for, truth = this.classes[this.predicted[i]], this.classes[this.labels[i]]
         tiles.append((pixels, f"{this.paths[i]}: {taken_for} ({this.confidence[i]:.0%} sure), is {truth}"))
     return tiles

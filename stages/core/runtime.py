@@ -5,7 +5,8 @@
     PENULTIMATE_DEVICE    cpu | cuda | mps     default: cuda, else mps, else cpu
     PENULTIMATE_THREADS   compute threads      default: torch's own choice (one per physical core)
     PENULTIMATE_WORKERS   threads that decode  default: one per core
-    PENULTIMATE_MEMORY    GB of decoded pictures that finetune keeps in memory   default: a quarter of the memory
+    PENULTIMATE_MEMORY    GB of decoded pictures in memory, of finetune   default: a quarter of the machine's
+    PENULTIMATE_CACHE     GB of features kept for other runs, in .cache/features   default: 20
     PENULTIMATE_TIMEOUT   seconds without a byte before a download is tried again   default: 30
 """
 

@@ -38,7 +38,13 @@ class Trainer:
         self.train, self.val = train, val
         share = compute.budget_bytes() / (len(train.pictures) + len(val.pictures))
         self.train_pictures, self.val_pictures = (
-            images.DecodedPictures(split.files, budget_bytes=share * len(split.pictures)) for split in (train, val)
+            images.DecodedPictures(
+                split.files,
+                short_side=preprocessing.short_side,
+                budget_bytes=share * len(split.pictures),
+                folder=runtime.cache_folder("decoded"),
+            )
+            for split in (train, val)
         )
         self.train_labels, self.val_labels = torch.tensor(train.labels), torch.tensor(val.labels)
         weights = weights_of_classes(self.train_labels, len(train.classes), options.class_weights)

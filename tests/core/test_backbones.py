@@ -49,7 +49,7 @@ def checkpoint(trained: Tensors) -> bytes:
 
 
 def wanted(weights: str = "default", *, name: str = "resnet18", sha256: str | None = None) -> params.Backbone:
-    return params.Backbone(name=name, weights=weights, sha256=sha256, image_size=64)
+    return params.Backbone(name=name, weights=weights, sha256=sha256, image_size=64, decode_scale=2.0)
 
 
 def refusal(what: params.Backbone) -> str:
@@ -82,7 +82,7 @@ def test_default_weights_come_from_their_url_once(
         assert holds(backbone, trained)
         assert backbone.source == f"{server.url}/{FILE}"
         assert (backbone.architecture, backbone.feature_width) == ("resnet18", 512)
-        assert backbone.preprocessing == Preprocessing(64, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+        assert backbone.preprocessing == Preprocessing(64, 128, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
         backbones.fetch(wanted())
         assert len(server.requests) == 1
     assert (tmp_path / "torch/hub/checkpoints" / FILE).read_bytes() == checkpoint
@@ -318,7 +318,9 @@ def test_a_model_says_the_same_after_a_round_trip(trained: Tensors) -> None:
     torch.save(trained, "w.pth")
     network = backbones.fetch(wanted("w.pth")).classifier(3).eval()
     nn.init.normal_(network.get_parameter("fc.weight"))
-    model = Model(network, "resnet18", ["a", "b", "c"], Preprocessing(64, (0.5,) * 3, (0.5,) * 3), "float32", {"x": 1})
+    model = Model(
+        network, "resnet18", ["a", "b", "c"], Preprocessing(64, None, (0.5,) * 3, (0.5,) * 3), "float32", {"x": 1}
+    )
     model.save(Path("model.safetensors"))
     loaded = Model.load(Path("model.safetensors"))
     pictures = torch.randn(2, 3, 64, 64)

@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from stages.core import backbones, features, files, inference, manifest, params
+from stages.core import backbones, engines, feature_cache, features, files, images, inference, manifest, params
+from stages.core.errors import UserError
+from stages.core.extraction import Extractor
 from stages.core.manifest import Picture, Split
 from tests.project import draw_pictures
 
@@ -33,10 +35,20 @@ def split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Split:
     return Split(pictures, ["blue", "red"])
 
 
-def extract(split: Split, backbone: backbones.Backbone, views: int = 3, **changes: Any) -> features.Features:
+def extract(
+    split: Split, backbone: backbones.Backbone, views: int = 3, engine: engines.Name = "torch", **changes: Any
+) -> features.Features:
     chosen = params.load(ROOT / "params.yaml").extract.model_dump() | {"precision": "float32"} | changes
     options = params.Extract.model_validate(chosen)
-    return features.extract(split, backbone, options, views=views, device=CPU, what="extract")
+    path = Path("features.safetensors")
+    Extractor(backbone, options, engines.choose(engine, "float32", CPU)).extract(split, path, views=views)
+    return features.Features.load(path)
+
+
+@pytest.fixture
+def no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every feature is computed."""
+    monkeypatch.setattr(feature_cache.FeatureCache, "read", lambda *_: iter(()))
 
 
 ROOT = Path(__file__).parent.parent.parent
@@ -45,11 +57,18 @@ ROOT = Path(__file__).parent.parent.parent
 def test_no_parameter_and_no_buffer_of_the_network_moves(backbone: backbones.Backbone, split: Split) -> None:
     network = backbone.classifier(2).train()
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    inference.classify(network, split.files, preprocessing=backbone.preprocessing, precision="float32", device=CPU)
+    inference.classify(
+        network,
+        images.Pictures(split.files, short_side=None),
+        preprocessing=backbone.preprocessing,
+        precision="float32",
+        device=CPU,
+    )
     assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
     assert not any(module.training for module in network.modules())
 
 
+@pytest.mark.usefixtures("no_cache")
 def test_order_workers_and_batches_change_no_byte(
     backbone: backbones.Backbone, split: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -73,16 +92,31 @@ def test_features_are_what_enters_the_last_layer(backbone: backbones.Backbone, s
     network = backbone.classifier(2).eval()
     nn.init.normal_(network.get_submodule(backbones.last_linear(network)).weight)  # type: ignore[arg-type]
     logits = inference.classify(
-        network, split.files, preprocessing=backbone.preprocessing, precision="float32", device=CPU
+        network,
+        images.Pictures(split.files, short_side=None),
+        preprocessing=backbone.preprocessing,
+        precision="float32",
+        device=CPU,
     )
     head = network.get_submodule(backbones.last_linear(network))
     torch.testing.assert_close(head(extract(split, backbone, 1).features[:, 0]), logits, rtol=1e-4, atol=1e-4)
 
 
-def test_a_file_of_features_reads_as_it_was_written(backbone: backbones.Backbone, split: Split) -> None:
-    written = extract(split, backbone)
-    written.save(Path("train.safetensors"))
-    read = features.Features.load(Path("train.safetensors"))
-    assert torch.equal(read.features, written.features)
-    assert read.preprocessing == written.preprocessing
-    assert [bytes(row.tolist()).hex() for row in read.sha256] == [picture.sha256 for picture in split.pictures]
+def test_openvino_computes_what_torch_does(backbone: backbones.Backbone, split: Split) -> None:
+    by_torch, by_openvino = (extract(split, backbone, engine=name) for name in ("torch", "openvino"))
+    assert by_openvino.engine == "openvino"
+    torch.testing.assert_close(by_openvino.features, by_torch.features, rtol=1e-3, atol=1e-4)
+
+
+def test_what_openvino_cannot_do_is_said(split: Split, backbone: backbones.Backbone) -> None:
+    with pytest.raises(UserError, match="runs on the CPU only; use auto or torch"):
+        engines.choose("openvino", "auto", torch.device("cuda"))
+
+
+def test_a_file_of_features_says_what_made_it(backbone: backbones.Backbone, split: Split) -> None:
+    read = extract(split, backbone, stored_as="float16")
+    assert read.features.dtype == torch.float32
+    assert read.preprocessing == backbone.preprocessing
+    assert (read.precision, read.engine, read.extract["stored_as"]) == ("float32", "torch", "float16")
+    assert read.hashes() == [picture.sha256 for picture in split.pictures]
+    torch.testing.assert_close(read.features, extract(split, backbone).features, rtol=1e-3, atol=1e-3)

@@ -101,8 +101,8 @@ def test_the_fit_can_be_watched_and_started_elsewhere() -> None:
     cold = heads.fit_logistic(features, labels, 3, 0.1, on_iteration=seen.append)
     assert len(seen) >= 2
     assert torch.equal(seen[-1].weight, cold.weight)
-    start = heads.fit_logistic(features, labels, 3, 0.03)
-    warm = heads.fit_logistic(features, labels, 3, 0.1, start=start)
+    problem = heads.Logistic(features, labels, 3, torch.ones(1, len(labels), dtype=torch.bool))
+    (warm,) = problem.fit(0.1, problem.fit(0.03, [heads.untrained(3, features.shape[2])]))
     assert largest_difference(warm, features, cold(features[:, 0]).softmax(1).numpy()) < 3e-3
 
 
@@ -214,3 +214,13 @@ def test_sgd_with_balanced_classes_finds_the_rare_one() -> None:
     recall = {how: (logits.argmax(1) == 1)[labels == 1].float().mean().item() for how, logits in found.items()}
     assert recall["none"] < 0.3
     assert recall["balanced"] > 0.6
+
+
+def test_subsets_solved_together_are_those_solved_alone() -> None:
+    features, labels = some()
+    subsets = torch.ones(3, len(labels), dtype=torch.bool)
+    subsets[1, ::4], subsets[2, 1::3] = False, False
+    together = heads.Logistic(features, labels, 3, subsets).fit(0.1, [heads.untrained(3, features.shape[2])] * 3)
+    for subset, head in zip(subsets, together, strict=True):
+        alone = heads.fit_logistic(features[subset], labels[subset], 3, 0.1)
+        assert largest_difference(head, features, alone(features[:, 0]).softmax(1).numpy()) < 3e-3

@@ -26,8 +26,8 @@ def saved(path: Path, pixels: Any, mode: str | None = None, **options: Any) -> P
 
 def decoded(path: Path) -> np.ndarray[Any, Any]:
     image = images.decode(path)
-    assert image.mode == "RGB"
-    return np.asarray(image)
+    assert image.mode in {"RGB", "L"}
+    return np.asarray(image.convert("RGB"))
 
 
 def refusal(path: Path) -> str:
@@ -252,12 +252,36 @@ def test_an_error_in_a_batch_reaches_the_reader() -> None:
         next(reader)
 
 
-def test_the_memory_budget_changes_no_pixel(tmp_path: Path) -> None:
-    paths = [saved(tmp_path / f"{i}.png", photo(30 + i, 30)) for i in range(4)]
-    for budget, kept in ((0, 0), (2.5 * 4 * 31 * 30, 2), (1e9, 4)):
-        pictures = images.DecodedPictures(paths, budget_bytes=budget)
-        rounds = [[pictures[i] for i in range(len(pictures))] for _ in range(2)]
-        for first, second, path in zip(*rounds, paths, strict=True):
-            assert np.array_equal(np.asarray(first), np.asarray(images.decode(path)))
-            assert np.array_equal(np.asarray(first), np.asarray(second))
-        assert sum(first is second for first, second in zip(*rounds, strict=True)) == kept
+def test_a_picture_is_decoded_once_whatever_the_memory_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = [photo(30, 30), photo(31, 30), photo(32, 30).convert("L"), photo(33, 30)]
+    paths = [saved(tmp_path / f"{i}.png", source) for i, source in enumerate(sources)]
+    truth = [np.asarray(images.decode(path)) for path in paths]
+    decode = images.decode
+    for budget in (0, 3000, 1e9):
+        seen: list[Path] = []
+        monkeypatch.setattr(images, "decode", lambda path, *, short_side: seen.append(path) or decode(path))  # type: ignore[func-returns-value]  # noqa: B023
+        pictures = images.DecodedPictures(paths, short_side=None, budget_bytes=budget, folder=tmp_path)
+        for i in (0, 1, 2, 3, 3, 2, 1, 0):
+            assert np.array_equal(np.asarray(pictures[i]), truth[i])
+        assert seen == paths
+    assert not list(tmp_path.glob("tmp*"))
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png"])
+def test_a_large_picture_is_shrunk_as_it_is_decoded(tmp_path: Path, name: str) -> None:
+    whole = photo(900, 600)
+    path = saved(tmp_path / name, whole)
+    small = images.decode(path, short_side=120)
+    assert small.size == (180, 120)
+    expected = np.asarray(whole.resize((180, 120), Image.Resampling.BILINEAR), np.float32)
+    assert np.abs(np.asarray(small, np.float32) - expected).mean() < 2
+    assert images.decode(path, short_side=601).size == (900, 600)
+
+
+@given(st.lists(st.integers(0, 9), max_size=12), st.integers(1, 8))
+def test_regrouped_batches_hold_the_same_items(sizes: list[int], size: int) -> None:
+    items = np.arange(sum(sizes)).astype(np.uint8)
+    parts = np.split(items, np.cumsum(sizes)[:-1]) if sizes else []
+    found = list(images.regrouped(parts, size))
+    assert all(len(batch) == size for batch in found[:-1])
+    assert np.array_equal(np.concatenate([items[:0], *found]), items)

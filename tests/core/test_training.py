@@ -16,7 +16,7 @@ from stages.core.training import Trainer, optimizer_of, schedule_of, set_trainin
 from tests.project import draw_pictures
 
 DEFAULTS = params.load().finetune
-PREPROCESSING = Preprocessing(32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+PREPROCESSING = Preprocessing(32, None, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 def options(**changes: Any) -> params.Finetune:

@@ -1,0 +1,143 @@
+"""From pictures to penultimate features of the frozen network, each view once ever."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from stages.core import engines, feature_cache, images, runtime
+from stages.core.backbones import Backbone, Preprocessing, replace_head
+from stages.core.errors import UserError
+from stages.core.manifest import Picture, Split
+from stages.core.params import Augmentation, Extract
+from stages.core.rows import written_in_rows
+
+VIEWS_AHEAD = 64  # made before the network asks for them
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many feature vectors were in the side cache, and how many were computed."""
+
+    reused: int
+    computed: int
+
+
+class Extractor:
+    """Passes views of pictures through the frozen network, in eval mode, and writes what comes out of it."""
+
+    def __init__(self, backbone: Backbone, options: Extract, engine: engines.Engine) -> None:
+        self.backbone, self.options, self.engine = backbone, options, engine
+
+    @cached_property
+    def network(self) -> engines.Frozen:
+        network = self.backbone.classifier(1)
+        replace_head(network, nn.Identity())
+        return self.engine.frozen(network, self.backbone.preprocessing)
+
+    def extract(self, split: Split, path: Path, *, views: int, what: str = "extract") -> Count:
+        """Write the features of `views` views of every picture of a split to `path`.
+
+        What an earlier run computed comes from the side cache; the file's bytes are the same either way.
+
+        Raises:
+            UserError: the features are not finite, or the engine cannot run the network.
+        """
+        count = len(split.pictures)
+        tensors = {
+            "features": (self.options.stored_as, (count * views, self.backbone.feature_width)),
+            "labels": ("int64", (count,)),
+            "sha256": ("uint8", (count, 32)),
+        }
+        facts = {
+            "classes": split.classes,
+            "architecture": self.backbone.architecture,
+            "weights_sha256": self.backbone.sha256,
+            "preprocessing": asdict(self.backbone.preprocessing),
+            "precision": self.engine.precision,
+            "engine": self.engine.name,
+            "views": views,
+            "extract": self.options.model_dump(),
+        }
+        hashes = [bytes.fromhex(picture.sha256) for picture in split.pictures]
+        joined = b"".join(key for sha256 in hashes for key in view_keys(sha256, views, self.options))
+        keys = np.frombuffer(joined, np.uint8).reshape(-1, feature_cache.KEY_BYTES)
+        missing = np.ones(count * views, bool)
+        with (
+            written_in_rows(path, tensors, facts) as file,
+            feature_cache.FeatureCache(self._space(), self.backbone.feature_width) as cache,
+        ):
+            file.write("labels", 0, np.array(split.labels))
+            file.write("sha256", 0, np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, 32))
+            for places, rows in cache.read(keys):
+                missing[places] = False
+                for place, row in zip(places, rows, strict=True):
+                    file.write("features", place, row[None])
+            todo = np.flatnonzero(missing)
+            done = 0
+            for rows in self._computed(todo, split, views=views, what=what):
+                places = todo[done : done + len(rows)]
+                cache.add(keys[places], rows)
+                for place, row in zip(places, rows, strict=True):
+                    file.write("features", place, row[None])
+                done += len(rows)
+        return Count(reused=int((~missing).sum()), computed=len(todo))
+
+    def _space(self) -> dict[str, Any]:
+        """All that shapes a feature beside the picture and its view."""
+        return {
+            "architecture": self.backbone.architecture,
+            "weights_sha256": self.backbone.sha256,
+            "preprocessing": asdict(self.backbone.preprocessing),
+            **self.engine.facts(),
+        }
+
+    def _computed(
+        self, todo: npt.NDArray[np.intp], split: Split, *, views: int, what: str
+    ) -> Iterator[npt.NDArray[np.float32]]:
+        """The features of the views `todo` (ascending; view v of picture i is i · views + v), in pieces: (n, D)."""
+        wanted = [(split.pictures[i], part) for i, part in _per_picture(todo, views)]
+        make = partial(_views, preprocessing=self.backbone.preprocessing, options=self.options)
+        stacks = images.batches([[item] for item in wanted], make, ahead=max(2, VIEWS_AHEAD // views))
+        progress = runtime.progress(stacks, total=len(wanted), what=what)
+        for found in self.network(stack[0] for stack in progress) if wanted else ():
+            if not found.isfinite().all():
+                raise UserError(
+                    f"the features of {self.backbone.architecture} in {self.engine.precision} are not all finite: its "
+                    "weights may be damaged, or try extract.precision = float32"
+                )
+            yield found.numpy()
+
+
+def view_keys(sha256: bytes, views: int, options: Extract) -> Iterator[bytes]:
+    """What every view of a picture is kept under: the centre crop whatever the augmentation is."""
+    drawn = {name: getattr(options, name) for name in ("seed", *Augmentation.model_fields)}
+    for view in range(views):
+        yield feature_cache.key(sha256.hex(), view, drawn if view else None)
+
+
+def _per_picture(todo: npt.NDArray[np.intp], views: int) -> Iterator[tuple[int, list[int]]]:
+    """Which views of which picture."""
+    for i, places in groupby(todo.tolist(), key=lambda place: place // views):
+        yield i, [place % views for place in places]
+
+
+def _views(item: tuple[Picture, list[int]], *, preprocessing: Preprocessing, options: Extract) -> images.Pixels:
+    """Views of a picture, (n, S, S, 3): view 0 is the centre crop, the others are augmentations."""
+    picture, views = item
+    image = images.decode(picture.file, short_side=preprocessing.short_side)
+    size = preprocessing.image_size
+    return np.stack(
+        [
+            images.augmented_view(image, size, options, images.generator(options.seed, picture.sha256, view))
+            if view
+            else images.centre_view(image, size)
+            for view in views
+        ]
+    )
