@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from scipy.optimize import minimize
 from sklearn.model_selection import StratifiedKFold
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -189,13 +190,13 @@ class Logistic:
         scale = 1 / (strength * self.members.float())
         bound = self.correlation * (self.class_weights.max() / 2)
         bound.diagonal().add_(scale.min() + SMALLEST_SPREAD)
-        factor = torch.linalg.cholesky(bound)  # coordinates U = W @ factor
+        factor = torch.linalg.cholesky(bound)
+        inverse = torch.linalg.solve_triangular(factor, torch.eye(D), upper=False)  # W = U @ inverse
 
         def heads(theta: Array) -> list[Head]:
             U, b = self._split(theta)
-            W = torch.linalg.solve_triangular(factor, U.reshape(-1, D), upper=False, left=False)
-            W = W.reshape(subsets, K, D) / self.spread[:, None]
-            return [Head(w, c) for w, c in zip(W, b - torch.einsum("skd,sd->sk", W, self.mean), strict=True)]
+            W = (U.reshape(-1, D) @ inverse).reshape(subsets, K, D) / self.spread[:, None]
+            return [Head(w, c) for w, c in zip(W, b - (W * self.mean[:, None]).sum(2), strict=True)]
 
         def objective(theta: Array) -> tuple[float, Array]:
             now = heads(theta)
@@ -206,21 +207,23 @@ class Logistic:
             W_standardised = torch.stack([head.weight for head in now]) * self.spread[:, None]
             gradient += scale[:, None, None] * W_standardised
             loss += float((scale * W_standardised.double().square().sum((1, 2))).sum()) / 2
-            gradient = torch.linalg.solve_triangular(factor.T, gradient.reshape(-1, D), upper=True, left=False)
+            gradient = gradient.reshape(-1, D) @ inverse.T
             flat = torch.cat([gradient.reshape(subsets, -1), gradient_b.reshape(subsets, -1)], 1)
             return loss, flat.flatten().double().numpy()
 
         W = torch.stack([head.weight for head in start])
-        b = torch.stack([head.bias for head in start]) + torch.einsum("skd,sd->sk", W, self.mean)
+        b = torch.stack([head.bias for head in start]) + (W * self.mean[:, None]).sum(2)
         U = ((W * self.spread[:, None]).reshape(-1, D) @ factor).reshape(subsets, -1)
-        found = minimize(
-            objective,
-            torch.cat([U, b], 1).flatten().double().numpy(),
-            jac=True,
-            method="L-BFGS-B",
-            callback=None if on_iteration is None else lambda theta: on_iteration(heads(theta)),
-            options={"maxiter": MAX_ITERATIONS, "gtol": GRADIENT_TOLERANCE, "ftol": 1e-9},
-        )
+        # SciPy's own threads have little to do, and would spin on the cores that torch's need: five times slower.
+        with threadpool_limits(1, user_api="blas"):
+            found = minimize(
+                objective,
+                torch.cat([U, b], 1).flatten().double().numpy(),
+                jac=True,
+                method="L-BFGS-B",
+                callback=None if on_iteration is None else lambda theta: on_iteration(heads(theta)),
+                options={"maxiter": MAX_ITERATIONS, "gtol": GRADIENT_TOLERANCE, "ftol": 1e-9},
+            )
         return heads(found.x)
 
     def _split(self, theta: Array) -> tuple[Tensor, Tensor]:
