@@ -10,11 +10,13 @@ SMALL = {
     "backbone.image_size": 32,
     "extract.views": 2,
     "extract.precision": "float32",
+    "extract.engine": "torch",
     "train_head.folds": 2,
     "finetune.epochs": 2,
     "finetune.batch_size": 8,
     "finetune.precision": "float32",
     "finetune.warmup_epochs": 1.0,
+    "finetune.checkpoint_minutes": 0.001,
 }
 
 

@@ -7,7 +7,7 @@ LAYERS = (
     ("errors",),
     ("files", "params", "runtime"),
     ("download", "rows", "archives", "manifest", "predictions", "comparison", "tensors", "curves"),
-    ("feature_cache", "sources", "splits", "images", "compute", "scores"),
+    ("feature_cache", "checkpoints", "sources", "splits", "images", "compute", "scores"),
     ("backbones", "figures", "html", "heads"),
     ("models", "inference", "features", "report"),
     ("engines",),

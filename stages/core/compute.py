@@ -5,8 +5,9 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -96,6 +97,16 @@ def _in_float32(forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         return forward(x)
     with torch.autocast(x.device.type, enabled=False):
         return forward(x.float()).to(x.dtype)
+
+
+def facts(where: torch.device) -> dict[str, Any]:
+    """All of this machine that may change a bit of what is computed: plain JSON values."""
+    return {
+        "device": torch.cuda.get_device_name(where) if where.type == "cuda" else where.type,
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "versions": {name: version(name) for name in ("torch", "pillow", "numpy")},
+    }
 
 
 def budget_bytes() -> float:

@@ -40,11 +40,9 @@ class Engine:
         """All that may change a bit of what it computes, beside the network and the pictures: plain JSON values."""
         return {
             "engine": self.name,
+            "engine_version": version(self.name),
             "precision": self.precision,
-            "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type,
-            "instructions": torch.backends.cpu.get_cpu_capability(),
-            "threads": torch.get_num_threads(),
-            "versions": {name: version(name) for name in ("torch", "pillow", "numpy", self.name)},
+            **compute.facts(self.device),
         }
 
     def frozen(self, network: nn.Module, preprocessing: Preprocessing) -> Frozen:

@@ -132,6 +132,7 @@ class Finetune(Augmentation):
     class_weights: ClassWeights
     keep: Keep
     precision: Precision
+    checkpoint_minutes: Positive
 
 
 class Evaluate(Section):

@@ -37,7 +37,7 @@ def run_stage(main: Callable[[], None]) -> None:
     except OSError as error:
         sys.exit(f"{name}: {error.filename or 'the system'}: {error.strerror or error}")
     except KeyboardInterrupt:
-        sys.exit(f"{name}: stopped; `dvc repro` starts this stage again")
+        sys.exit(f"{name}: stopped; `dvc repro` goes on")
     seconds = time.monotonic() - started
     say(f"{name}: done in {seconds:.1f} s")
     log(stage=name, seconds=round(seconds, 2))

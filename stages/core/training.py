@@ -1,13 +1,16 @@
 """Finetuning: the whole network trained end to end."""
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, astuple, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import SGD, AdamW, Optimizer, lr_scheduler
 
-from stages.core import compute, curves, images, inference, runtime
+from stages.core import checkpoints, compute, curves, images, inference, runtime
 from stages.core.backbones import Preprocessing, last_linear
 from stages.core.errors import UserError
 from stages.core.heads import weights_of_classes
@@ -15,6 +18,16 @@ from stages.core.manifest import Split
 from stages.core.params import Finetune
 
 FIRST_LR_DIVISOR = 25.0  # one-cycle and warm-up begin at the peak learning rate divided by this
+
+
+@dataclass
+class Begun:
+    """How far an epoch has come."""
+
+    steps: int = 0
+    total_loss: float = 0.0
+    right: int = 0
+    seen: int = 0
 
 
 class Trainer:
@@ -52,15 +65,36 @@ class Trainer:
         self.optimizer = optimizer_of(network, options)
         self.steps_per_epoch = len(self._plan(0))
         self.schedule = schedule_of(self.optimizer, options, self.steps_per_epoch)
+        self._begun = Begun()
 
-    def epoch(self, epoch: int) -> curves.Row:
-        """Train for one epoch (counted from 0), then look at val: a row of training.csv.
+    def state(self) -> dict[str, Any]:
+        """All that the rest of the training depends on, between any two steps: for `restore`."""
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "random": torch.get_rng_state(),
+            "random_on_gpus": torch.cuda.get_rng_state_all(),
+            "begun": asdict(self._begun),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to what `state` said: what follows is the same to the last bit."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        torch.set_rng_state(state["random"])
+        torch.cuda.set_rng_state_all(state["random_on_gpus"])
+        self._begun = Begun(**state["begun"])
+
+    def epoch(self, epoch: int, *, after_step: Callable[[], None] = lambda: None) -> curves.Row:
+        """Train for one epoch (counted from 0), or for what is left of it, then look at val: a row of training.csv.
 
         The train numbers are running means over the epoch, of augmented pictures, without smoothing or weights.
         """
         set_training_mode(self.network, self.options)
-        plan = self._plan(epoch)
-        total, right, seen = 0.0, 0, 0
+        begun = self._begun
+        plan = self._plan(epoch)[begun.steps :]
         bar = runtime.progress(
             zip(plan, self._views(epoch, plan), strict=True),
             total=sum(map(len, plan)),
@@ -70,10 +104,14 @@ class Trainer:
         for batch, pixels in bar:
             labels = self.train_labels[batch].to(self.device)
             logits = self._step(torch.from_numpy(pixels).to(self.device), labels)
-            total += F.cross_entropy(logits, labels, reduction="sum").item()
-            right += int((logits.argmax(1) == labels).sum())
-            seen += len(labels)
-        return curves.Row.of(epoch + 1, train=(total / seen, right / seen), val=self._validate(epoch))
+            begun.steps += 1
+            begun.total_loss += F.cross_entropy(logits, labels, reduction="sum").item()
+            begun.right += int((logits.argmax(1) == labels).sum())
+            begun.seen += len(labels)
+            after_step()
+        self._begun = Begun()
+        train = (begun.total_loss / begun.seen, begun.right / begun.seen)
+        return curves.Row.of(epoch + 1, train=train, val=self._validate(epoch))
 
     def _step(self, pixels: Tensor, labels: Tensor) -> Tensor:
         with compute.arithmetic(self.precision, self.device):
@@ -128,6 +166,31 @@ class Trainer:
         plan = [self._plan(0)[0][:most]]
         pixels = next(self._views(0, plan))
         return pixels, [self.train.pictures[index].label for index in plan[0]]
+
+
+def train(trainer: Trainer, log: curves.TrainingLog, kept: checkpoints.Checkpoints) -> dict[str, Tensor]:
+    """Train all epochs, from the last checkpoint on if there is one: the weights of the epoch that `keep` names."""
+    options, weights = trainer.options, None
+    if state := kept.newest():
+        trainer.restore(state["trainer"])
+        for row in state["rows"]:
+            log.add(curves.Row(*row))
+        weights = state["weights"]
+        runtime.say(f"going on after {len(log.rows)} of {options.epochs} epochs, from {kept.folder}")
+
+    def save() -> None:
+        kept.save({"trainer": trainer.state(), "rows": [astuple(row) for row in log.rows], "weights": weights})
+
+    def save_if_due() -> None:
+        if kept.older_than(options.checkpoint_minutes):
+            save()
+
+    for epoch in range(len(log.rows), options.epochs):
+        log.add(trainer.epoch(epoch, after_step=save_if_due))
+        if options.keep == "best" and log.kept("best") == epoch:
+            weights = copy.deepcopy(trainer.network.state_dict())
+        save()
+    return weights or trainer.network.state_dict()
 
 
 def set_training_mode(network: nn.Module, options: Finetune) -> None:

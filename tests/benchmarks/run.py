@@ -176,7 +176,7 @@ def finetune_vs_tutorial_resnet18(bench: Bench) -> dict[str, float]:
 
 def extract_vs_forward(bench: Bench) -> dict[str, float]:
     """Our pictures per second from files on disk ÷ those of the same engine's forward pass on ready tensors."""
-    found = {}
+    found: dict[str, float] = {}
     with pictures(bench, prepare__train_per_class=None, prepare__val_per_class=None):
         split, _ = manifest.read()
         for suffix, backbone in (("", default_backbone()), ("_resnet18", resnet18())):

@@ -1,5 +1,6 @@
 """Finetuning: what moves, what does not, and how the learning rate goes."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from stages.core import manifest, params
+from stages.core import checkpoints, curves, manifest, params
 from stages.core.backbones import Preprocessing
 from stages.core.manifest import Picture, Split
-from stages.core.training import Trainer, optimizer_of, schedule_of, set_training_mode
+from stages.core.training import Trainer, optimizer_of, schedule_of, set_training_mode, train
 from tests.project import draw_pictures
 
 DEFAULTS = params.load().finetune
@@ -23,7 +24,7 @@ def options(**changes: Any) -> params.Finetune:
     return params.Finetune.model_validate(DEFAULTS.model_dump() | {"precision": "float32", "batch_size": 4} | changes)
 
 
-def small_network() -> nn.Module:
+def small_network() -> nn.Sequential:
     torch.manual_seed(0)
     features = (nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     return nn.Sequential(*features, nn.Linear(8, 2))
@@ -53,7 +54,7 @@ def test_it_learns_to_tell_red_from_blue(split: Split, optimizer: str) -> None:
 
 @pytest.mark.parametrize(("mode", "moves"), [("frozen", False), ("train", True)])
 def test_batch_norm_statistics_move_only_where_asked(split: Split, mode: str, moves: bool) -> None:
-    before = small_network()[1].running_mean.clone()  # type: ignore[index]
+    before = small_network()[1].running_mean.clone()  # type: ignore[index,operator]
     network, _ = trained(split, epochs=2, batch_norm=mode)
     assert torch.equal(before, network[1].running_mean) != moves  # type: ignore[index,union-attr]
     set_training_mode(network, options(batch_norm=mode))
@@ -111,3 +112,43 @@ def test_the_tutorials_steps_are_torchs() -> None:
         for _ in range(3):
             optimizer.step()
             plan.step()
+
+
+class StoppedError(Exception):
+    pass
+
+
+@pytest.mark.parametrize(("keep", "optimizer", "schedule"), [("last", "adamw", "onecycle"), ("best", "sgd", "cosine")])
+def test_stopped_anywhere_and_resumed_is_uninterrupted_bit_for_bit(
+    split: Split, monkeypatch: pytest.MonkeyPatch, keep: str, optimizer: str, schedule: str
+) -> None:
+    monkeypatch.setenv("DVC_ROOT", str(Path.cwd()))
+    chosen = options(keep=keep, optimizer=optimizer, schedule=schedule, epochs=3, checkpoint_minutes=1e-9, lr=0.01)
+
+    def run(name: str, stop_after: int) -> tuple[dict[str, torch.Tensor], str]:
+        network = small_network()
+        network.insert(4, nn.Dropout(0.5))
+        trainer = Trainer(network, split, split, chosen, preprocessing=PREPROCESSING, device=torch.device("cpu"))
+        steps = 0
+        step: Callable[..., torch.Tensor] = trainer._step
+
+        def counted(*arguments: Any) -> Any:
+            nonlocal steps
+            steps += 1
+            if steps > stop_after:
+                raise StoppedError
+            return step(*arguments)
+
+        monkeypatch.setattr(trainer, "_step", counted)
+        with curves.TrainingLog(Path("training.csv")) as log, checkpoints.opened(name) as kept:
+            weights = train(trainer, log, kept)
+        return weights, Path("training.csv").read_text()
+
+    whole, rows = run("whole", 99)
+    for stops in ((1,), (2, 1, 3), (5, 2)):
+        for stop in stops:
+            with pytest.raises(StoppedError):
+                run(str(stops), stop)
+        weights, resumed_rows = run(str(stops), 99)
+        assert resumed_rows == rows
+        assert all(torch.equal(whole[name], value) for name, value in weights.items())
