@@ -1,4 +1,4 @@
-"""Hold one mode against the other on the same pictures: results/metrics.json and results/report.html.
+"""Hold one mode against the other on the same pictures: results/metrics.json, label_errors.csv and report.html.
 
 dvc repro compare
 dvc exp run -S mode=linear
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stages.core import comparison, params, report, runtime
 from stages.core.errors import UserError
-from stages.core.files import read_json, write_json, write_text
+from stages.core.files import read_json, write_csv, write_json, write_text
 from stages.core.params import MODES
 from stages.core.predictions import Predictions
 
@@ -23,6 +23,7 @@ def main() -> None:
 
     versus = comparison.versus(found[this].right, found[other].right)
     write_json(Path("results/metrics.json"), metrics[this] | {"vs_other": versus})
+    write_csv(report.LABEL_ERRORS, report.LABEL_ERROR_COLUMNS, report.find_label_errors())
     sentence = report.answer(versus, this=this, other=other, pictures=len(found[this].paths))
     write_text(Path("results/report.html"), report.document(sentence, options, metrics, found))
     runtime.say(sentence)

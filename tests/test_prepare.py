@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 from collections import Counter
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from ruamel.yaml import YAML
 
 from stages import prepare
 from stages.core import manifest
@@ -134,3 +136,70 @@ def test_a_picture_without_permission_is_left_out() -> None:
     assert read_csv(Path("data/rejected.csv")) == [
         {"path": "cats/0.png", "reason": "cannot be read: Permission denied"}
     ]
+
+
+def test_what_is_odd_about_the_pictures_is_counted_and_named(capsys: pytest.CaptureFixture[str]) -> None:
+    random = np.random.default_rng(0)
+    for i in range(60):
+        coarse = random.integers(0, 256, (12, 12, 3), dtype=np.uint8)
+        path = RAW / ("val" if i % 3 == 0 else "train") / ("cats" if i % 2 else "dogs") / f"{i:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(coarse).resize((160, 120), Image.Resampling.BICUBIC).save(path)
+    with Image.open(RAW / "val/cats/03.png") as image:
+        image.convert("RGB").save(RAW / "train/cats/leak.jpg", quality=60)
+    shutil.copy(RAW / "val/dogs/00.png", RAW / "train/dogs/copy.png")
+    shutil.copy(RAW / "train/cats/01.png", RAW / "train/dogs/two.png")
+    Image.new("RGB", (160, 120), "red").save(RAW / "train/cats/plain.png")
+    Image.fromarray(random.integers(0, 256, (20, 200, 3), dtype=np.uint8)).save(RAW / "train/cats/strip.png")
+    (RAW / "train/cats/text.png").write_text("hello")
+    prepare.main()
+
+    counts = json.loads(Path("results/data_report.json").read_text())
+    assert counts == {
+        "pictures": 66,
+        "unreadable": 1,
+        "kept": {"train": 43, "val": 20},
+        "duplicates": {"train": 1, "val": 0, "across": 1},
+        "near_duplicates": {"train": 0, "val": 0, "across": 1},
+        "leaks_dropped": 2,
+        "two_labels": 2,
+        "one_colour": 1,
+        "odd_sizes": 1,
+        "tiny_classes": 0,
+        "imbalance": 1.048,
+    }
+    found = {row["kind"]: (row["path"], row["other"]) for row in read_csv(Path("data/findings.csv"))}
+    assert found == {
+        "two labels": ("train/cats/01.png", "train/dogs/two.png"),
+        "in train and val": ("train/dogs/copy.png", "val/dogs/00.png"),
+        "one colour": ("train/cats/plain.png", ""),
+        "odd size": ("train/cats/strip.png", ""),
+    }
+    assert "to look at: 2 x in train and val, see data/findings.csv" in capsys.readouterr().out
+
+    params = YAML().load(Path("params.yaml"))
+    for leakage in ("keep", "error"):
+        params["prepare"]["leakage"] = leakage
+        YAML().dump(params, Path("params.yaml"))
+        if leakage == "error":
+            with pytest.raises(UserError, match=r"^train/cats/leak.jpg: .* and 1 more; prepare.leakage = drop"):
+                prepare.main()
+        else:
+            prepare.main()
+            assert json.loads(Path("results/data_report.json").read_text())["kept"] == {"train": 45, "val": 20}
+
+
+def test_nearly_equal_pictures_come_into_one_split() -> None:
+    """Twelve scenes, each shot four times: no scene is in both splits, though the source has none."""
+    random = np.random.default_rng(0)
+    for i in range(24):
+        scene = random.integers(0, 256, (12, 12, 3), dtype=np.uint8)
+        for shot in range(4):
+            path = RAW / ("cats" if i % 2 else "dogs") / f"{i:02}-{shot}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            bigger = Image.fromarray(scene).resize((160, 120), Image.Resampling.BICUBIC)
+            Image.fromarray(np.clip(np.asarray(bigger).astype(int) + shot, 0, 255).astype(np.uint8)).save(path)
+    prepare.main()
+    scenes = [{p.path.split("-")[0] for p in split.pictures} for split in manifest.read()]
+    assert scenes[0].isdisjoint(scenes[1])
+    assert read_csv(Path("data/rejected.csv")) == []

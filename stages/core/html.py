@@ -105,6 +105,17 @@ def thumbnails(tiles: Iterable[tuple[Pixels, str]]) -> str:
     return '<div class="thumbnails">' + "".join(figures) + "</div>" if figures else paragraph("none", "soft")
 
 
+def tree(values: Mapping[str, object]) -> str:
+    """Nested numbers as a table; a mapping is a row of `name: value` pairs."""
+
+    def cell(value: object) -> object:
+        if isinstance(value, Mapping):
+            return ", ".join(f"{key} {inner}" for key, inner in value.items())
+        return value
+
+    return table(["", ""], [(name.replace("_", " "), cell(value)) for name, value in values.items()])
+
+
 def preformatted(text: str) -> str:
     """Plain text as it stands."""
     return f"<pre>{escape(text)}</pre>"

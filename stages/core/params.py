@@ -75,6 +75,7 @@ class Prepare(Section):
     val_fraction: Annotated[float, Field(gt=0, lt=1)]
     train_per_class: Annotated[int, Field(ge=2)] | None
     val_per_class: Count | None
+    leakage: Literal["drop", "keep", "error"]
 
 
 class Augmentation(Section):

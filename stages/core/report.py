@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from stages.core import download, html, images, params
+from stages.core import data_report, download, html, images, label_errors, manifest, params
 from stages.core.files import read_csv, read_facts, read_json
 from stages.core.manifest import RAW
 from stages.core.params import MODES, Mode
-from stages.core.predictions import Predictions
+from stages.core.predictions import PROBABILITY, Predictions
 
 RESULTS = Path("results")
+LABEL_ERRORS = RESULTS / "label_errors.csv"
+LABEL_ERROR_COLUMNS = ("path", "label", "suggested", "p_label", "p_suggested")
 THUMBNAIL = 160  # pixels
 SIGNIFICANT = 0.05
 
@@ -73,6 +75,7 @@ def document(
         html.section(
             f"Left out: {len(rejected)}", html.table(["picture", "reason"], [list(row.values()) for row in rejected])
         ),
+        *odd_pictures(options.evaluate.pictures),
         html.section("Data", html.table(["", ""], list(source.items()))),
         html.section("Backbone", html.table(["", ""], list(backbone.items()))),
         html.section("Parameters", html.preformatted(json.dumps(shareable(options.model_dump()), indent=2))),
@@ -89,13 +92,67 @@ def shareable(value: Any) -> Any:
     return Path(value).name if isinstance(value, str) and value.startswith(("/", "~")) else value
 
 
+def find_label_errors() -> list[tuple[object, ...]]:
+    """The training pictures that likely have a wrong label, the surest first: rows of `LABEL_ERROR_COLUMNS`."""
+    pictures = manifest.read()[0].pictures
+    rows = read_csv(RESULTS / "linear" / "out_of_fold.csv")
+    columns = [key for key in rows[0] if key.startswith(PROBABILITY)]
+    classes = [column.removeprefix(PROBABILITY) for column in columns]
+    labels = np.array([classes.index(row["label"]) for row in rows])
+    probabilities = np.array([[float(row[column]) for column in columns] for row in rows])
+    return [
+        (
+            pictures[error.index].path,
+            classes[error.label],
+            classes[error.suggested],
+            round(error.p_label, 6),
+            round(error.p_suggested, 6),
+        )
+        for error in label_errors.likely(labels, probabilities)
+    ]
+
+
+def odd_pictures(most: int) -> list[str]:
+    """The sections on what to look at in the data: counts, and up to `most` thumbnails of each kind."""
+    found = [data_report.Finding(**row) for row in read_csv(data_report.FINDINGS)]
+    sections = [html.section("What to look at in the data", html.tree(read_json(RESULTS / "data_report.json")))]
+    for kind in data_report.KINDS:
+        of_kind = [finding for finding in found if finding.kind == kind]
+        if kind == data_report.TINY_CLASS:
+            content = html.table(["class", ""], [(finding.path, finding.detail) for finding in of_kind])
+        else:
+            content = html.thumbnails((side_by_side(f.path, f.other), caption_of(f)) for f in of_kind[:most])
+        if of_kind:
+            sections.append(html.section(f"{kind.capitalize()}: {len(of_kind)}", content))
+    wrong = read_csv(LABEL_ERRORS)
+    tiles = [
+        (side_by_side(row["path"]), f"{row['path']}: {row['label']}, likely {row['suggested']}") for row in wrong[:most]
+    ]
+    heading = f"Likely label errors in train: {len(wrong)} (confident learning on out-of-fold probabilities)"
+    return [*sections, html.section(heading, html.thumbnails(tiles))]
+
+
+def caption_of(finding: data_report.Finding) -> str:
+    """What a finding shows."""
+    names = f"{finding.path} and {finding.other}" if finding.other else finding.path
+    return f"{names}: {finding.detail}"
+
+
+def side_by_side(*paths: str) -> images.Pixels:
+    """The pictures at these paths (in data/raw; empty ones are none), uint8 (THUMBNAIL, width, 3)."""
+    views = [
+        images.centre_view(images.decode(RAW / path, short_side=2 * THUMBNAIL), THUMBNAIL) for path in paths if path
+    ]
+    return np.concatenate(views, axis=1)
+
+
 def only_wrong(found: Mapping[Mode, Predictions], mode: Mode, most: int) -> list[tuple[images.Pixels, str]]:
     """The pictures on which `mode` is wrong and the other mode is right, the most confident first."""
     this = found[mode]
     others_right = np.all([each.right for other, each in found.items() if other != mode], axis=0)
     tiles = []
     for i in [i for i in this.mistakes() if others_right[i]][:most]:
-        pixels = images.centre_view(images.decode(RAW / this.paths[i], short_side=2 * THUMBNAIL), THUMBNAIL)
+        pixels = side_by_side(this.paths[i])
         taken_for, truth = this.classes[this.predicted[i]], this.classes[this.labels[i]]
         tiles.append((pixels, f"{this.paths[i]}: {taken_for} ({this.confidence[i]:.0%} sure), is {truth}"))
     return tiles

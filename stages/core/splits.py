@@ -2,7 +2,8 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import TypeVar
 
 from stages.core import params
@@ -10,51 +11,70 @@ from stages.core.errors import UserError
 from stages.core.manifest import Picture
 
 Dropped = list[tuple[Picture, str]]
+Groups = Mapping[str, str]  # of pictures that show the same: the sha256 of each, to that of one of them
 K = TypeVar("K", str, tuple[str, str])
 
 
-def assign(pictures: list[Picture], options: params.Prepare) -> tuple[list[Picture], Dropped]:
-    """Give every picture its split: as the source has it, else stratified; then apply the caps.
-
-    A picture with `split=""` has none yet. The choice of each picture depends on the seed, its content and its class
-    alone, so that added pictures change few others. What is byte-identical to a picture of val is dropped from train.
+def assign(
+    pictures: list[Picture], options: params.Prepare, groups: Groups = MappingProxyType({})
+) -> tuple[list[Picture], Dropped]:
+    """Give every picture its split, as `stratified` does; then do what `leakage` says, and apply the caps.
 
     Returns:
-        The pictures of the manifest, and the dropped duplicates with the reason.
+        The pictures of the manifest, and those dropped from train because val has them too, with the reason.
 
     Raises:
-        UserError: fewer than two classes, a class without a picture in train, or too few pictures in all.
+        UserError: fewer than two classes, a class without a picture in train, or too few pictures in all; a leak,
+            where it is to be an error.
     """
-    if any(not picture.split for picture in pictures):
-        pictures = _stratified(pictures, options)
+    pictures = stratified(pictures, options, groups)
     labels = sorted({picture.label for picture in pictures})
-    pictures, dropped = _without_leaks(pictures)
+    pictures, dropped = (pictures, []) if options.leakage == "keep" else _without_leaks(pictures, groups)
+    if dropped and options.leakage == "error":
+        leak, reason = dropped[0]
+        more = f", and {len(dropped) - 1} more" if len(dropped) > 1 else ""
+        raise UserError(f"{leak.path}: {reason}{more}; prepare.leakage = drop leaves them out of train")
     _check_classes(pictures, labels)
     caps = {"train": options.train_per_class, "val": options.val_per_class}
     kept = [
         picture
         for (split, _), group in _groups(pictures, lambda p: (p.split, p.label))
-        for picture in _shuffled(group, options.seed)[: caps[split]]
+        for picture in _shuffled(group, options.seed, groups)[: caps[split]]
     ]
     return kept, dropped
 
 
-def _stratified(pictures: list[Picture], options: params.Prepare) -> list[Picture]:
+def stratified(
+    pictures: list[Picture], options: params.Prepare, groups: Groups = MappingProxyType({})
+) -> list[Picture]:
+    """Give every picture its split: as the source has it, else a share of each class for val.
+
+    A picture with `split=""` has none yet. The choice of each picture depends on the seed, its content and its class
+    alone, so that added pictures change few others. Pictures of a group lie side by side in the drawn order: they
+    come into one split, but for a group that the border cuts.
+    """
+    if all(picture.split for picture in pictures):
+        return pictures
     assigned = []
     for _, group in _groups(pictures, lambda p: p.label):
         in_val = min(max(1, round(options.val_fraction * len(group))), len(group) - 1)
-        for place, picture in enumerate(_shuffled(group, options.seed)):
+        for place, picture in enumerate(_shuffled(group, options.seed, groups)):
             split = "val" if place < in_val else "train"
             assigned.append(Picture(picture.path, picture.label, split, picture.sha256))
     return assigned
 
 
-def _without_leaks(pictures: list[Picture]) -> tuple[list[Picture], Dropped]:
-    in_val = {picture.sha256: picture.path for picture in _by_path(pictures) if picture.split == "val"}
+def _without_leaks(pictures: list[Picture], groups: Groups) -> tuple[list[Picture], Dropped]:
+    val = [picture for picture in _by_path(pictures) if picture.split == "val"]
+    in_val = {picture.sha256: picture.path for picture in val}
+    looks_like = {groups.get(picture.sha256, picture.sha256): picture.path for picture in val}
     kept, dropped = [], []
     for picture in _by_path(pictures):
+        group = groups.get(picture.sha256, picture.sha256)
         if picture.split == "train" and picture.sha256 in in_val:
             dropped.append((picture, f"removed from train: the same bytes as {in_val[picture.sha256]} in val"))
+        elif picture.split == "train" and group in looks_like:
+            dropped.append((picture, f"removed from train: nearly the same as {looks_like[group]} in val"))
         else:
             kept.append(picture)
     return kept, dropped
@@ -85,10 +105,11 @@ def _by_path(pictures: list[Picture]) -> list[Picture]:
     return sorted(pictures, key=lambda picture: picture.path.encode())
 
 
-def _shuffled(pictures: list[Picture], seed: int) -> list[Picture]:
+def _shuffled(pictures: list[Picture], seed: int, groups: Groups) -> list[Picture]:
     """An order that is random, but the same wherever a picture comes from or goes to."""
 
-    def place(picture: Picture) -> tuple[bytes, bytes]:
-        return hashlib.sha256(f"{seed}/{picture.sha256}".encode()).digest(), picture.path.encode()
+    def place(picture: Picture) -> tuple[bytes, str, bytes]:
+        group = groups.get(picture.sha256, picture.sha256)
+        return hashlib.sha256(f"{seed}/{group}".encode()).digest(), picture.sha256, picture.path.encode()
 
     return sorted(pictures, key=place)

@@ -13,8 +13,8 @@ from stages.core.params import Prepare
 from stages.core.splits import Dropped, assign
 
 
-def options(**changed: float | None) -> Prepare:
-    free = {"seed": 0, "val_fraction": 0.25, "train_per_class": None, "val_per_class": None}
+def options(**changed: object) -> Prepare:
+    free = {"seed": 0, "val_fraction": 0.25, "train_per_class": None, "val_per_class": None, "leakage": "drop"}
     return Prepare.model_validate(free | changed)
 
 
@@ -78,7 +78,7 @@ def test_another_seed_gives_another_split() -> None:
 
 @given(sources, wanted_options)
 def test_a_cap_only_leaves_out(pictures: list[Picture], wanted: Prepare) -> None:
-    free = wanted.model_copy(update={"train_per_class": None, "val_per_class": None})
+    free = wanted.model_copy(update={"train_per_class": None, "val_per_class": None, "leakage": "drop"})
     assert set(assign(pictures, wanted)[0]) <= set(assign(pictures, free)[0])
 
 
