@@ -1,8 +1,12 @@
 """What was killed goes on, and ends as if nothing had been. `python -m tests.faults` does this at random moments."""
 
 import os
+import re
+import resource
+import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -65,3 +69,97 @@ def test_a_changed_parameter_resumes_nothing(fresh: Project, done: Project, tmp_
     project.set(finetune__lr=1e-3)
     assert "going on" not in project.run("dvc", "repro", "finetune")
     assert outputs(project)[RESULTS[0]] != outputs(done)[RESULTS[0]]
+
+
+def stage(project: Project, name: str, *, most_bytes: int | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a stage by itself, on a disk that takes files of `most_bytes` at most."""
+
+    def limit() -> None:
+        if most_bytes is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, resource.RLIM_INFINITY))
+
+    return subprocess.run(
+        [sys.executable, "-m", f"stages.{name}"],
+        cwd=project.folder,
+        env=project.environment,
+        preexec_fn=limit,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(done: Project, tmp_path: Path) -> None:
+    project = done.copy(tmp_path / "project")
+    for name, output in (
+        ("prepare", "data/manifest.csv"),
+        ("extract", "data/features/train.safetensors"),
+        ("train_head", "models/linear.safetensors"),
+        ("finetune", "models/finetune.safetensors"),
+    ):
+        target = project.folder / output
+        target.unlink()
+        run = stage(project, name, most_bytes=1000)
+        assert run.returncode == 1, run.stdout
+        assert "Traceback" not in run.stdout
+        assert re.search(rf"^{name}: .*File too large", run.stdout, re.MULTILINE), run.stdout
+        assert not target.exists()
+        assert not list(project.folder.rglob(".*.tmp"))
+        assert stage(project, name).returncode == 0
+        assert target.read_bytes() == (done.folder / output).read_bytes()
+
+
+def test_a_place_that_cannot_be_written_is_one_line(done: Project, tmp_path: Path) -> None:
+    project = done.copy(tmp_path / "project")
+    shutil.rmtree(project.folder / "models")
+    (project.folder / "models").write_text("in the way")
+    run = stage(project, "train_head")
+    assert run.returncode == 1
+    assert re.search(r"^train_head: models: File exists", run.stdout, re.MULTILINE), run.stdout
+    assert "Traceback" not in run.stdout
+
+
+def test_outputs_that_are_read_only_links_are_replaced(done: Project, tmp_path: Path) -> None:
+    project = done.copy(tmp_path / "project")
+    project.run("dvc", "config", "--local", "cache.type", "symlink")
+    project.run("dvc", "checkout", "--relink")
+    linked = (project.folder / "models/linear.safetensors").resolve()
+    before = linked.read_bytes()
+    project.set(train_head__folds=3)
+    assert "train_head" in project.repro("evaluate@linear")
+    assert linked.read_bytes() == before
+
+
+def test_damaged_side_caches_are_found_and_computed_again(done: Project, tmp_path: Path) -> None:
+    project = done.copy(tmp_path / "project")
+    first, *_ = (project.folder / ".cache/features").rglob("*.safetensors")
+    content = bytearray(first.read_bytes())
+    content[-200:] = bytes(200)
+    content[len(content) // 2] ^= 1
+    first.write_bytes(content)
+    run = stage(project, "extract")
+    assert "damaged, and are computed again" in run.stdout
+    for split in ("train", "val"):
+        path = f"data/features/{split}.safetensors"
+        assert (project.folder / path).read_bytes() == (done.folder / path).read_bytes()
+
+
+def test_two_runs_at_once_share_the_side_caches(fresh: Project, done: Project, tmp_path: Path) -> None:
+    project = fresh.copy(tmp_path / "project")
+    experiment = subprocess.Popen(
+        ["dvc", "exp", "run", "--temp", "--name", "beside"],
+        cwd=project.folder,
+        env=project.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    project.repro()
+    said, _ = experiment.communicate(timeout=600)
+    assert experiment.returncode == 0, said
+    assert "Traceback" not in said
+    lock = (done.folder / "dvc.lock").read_text()
+    assert (project.folder / "dvc.lock").read_text() == lock
+    (ref,) = project.run("git", "for-each-ref", "--format=%(refname)", "refs/exps/*/*/beside").split()
+    assert project.run("git", "show", f"{ref}:dvc.lock") == lock

@@ -99,6 +99,14 @@ def _in_float32(forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         return forward(x.float()).to(x.dtype)
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a computation failed for want of memory, of the machine or of its GPU."""
+    says = str(error)
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and ("out of memory" in says or "can't allocate memory" in says)
+    )
+
+
 def facts(where: torch.device) -> dict[str, Any]:
     """All of this machine that may change a bit of what is computed: plain JSON values."""
     return {

@@ -30,6 +30,7 @@ TRIES = 5  # in a row without a new byte
 FIRST_WAIT = 1.0  # seconds before the second try; doubled before each further one
 MOST_BYTES = 100 * 2**30
 CHUNK = 2**18  # bytes
+THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 TRY_AGAIN = (408, 429)  # the client errors that pass by themselves
 
 
@@ -45,7 +46,8 @@ def fetch(url: str, *, sha256: str | None = None, into: Path | None = None, max_
     cut is resumed only if the server confirms that it still has the same version.
 
     Args:
-        url: http or https. `user:password@` is sent to this server, not to one that it redirects to.
+        url: https, or http where a hash pins the file or the server is this machine. `user:password@` is sent to this
+            server, not to one that it redirects to.
         sha256: what the file must hash to.
         into: the folder for the file, which is named as in the URL; by default one of its own in `.cache/downloads/`.
         max_bytes: the largest file to accept.
@@ -54,6 +56,11 @@ def fetch(url: str, *, sha256: str | None = None, into: Path | None = None, max_
         UserError: no such address, no answer, refused, too large, or not the expected bytes.
     """
     parts = _split(url)
+    if parts.scheme == "http" and not sha256 and parts.hostname not in THIS_MACHINE:
+        raise UserError(
+            f"{public_url(url)}: over http:// anybody on the way may send something else: use https://, or pin the "
+            "file with its sha256"
+        )
     key = hashlib.sha256(url.encode()).hexdigest()[:16]
     target = (into or runtime.cache_folder("downloads") / key) / _file_name(parts)
     with _one_at_a_time(key):

@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,13 +19,17 @@ METADATA_KEY = "penultimate"  # safetensors writes several keys in random order,
 def written_aside(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write to; move it into place only if the block succeeds.
 
-    `path` may be a read-only link into DVC's cache: it is replaced, never written through.
+    `path` may be a read-only link into DVC's cache: it is replaced, never written through. One process at a time writes
+    a path (DVC sees to it), so what a killed one left aside is written over.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    aside = path.with_name(f".{path.name}.tmp")
     try:
         yield aside
         aside.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk is met without a name
+        raise
     finally:
         aside.unlink(missing_ok=True)
 

@@ -34,6 +34,7 @@ CROP_TRIES = 10
 NO_DEFINED_RANGE = {"F": "floating-point", "I": "32-bit integer"}
 MOST_PIXELS = 89_478_485  # beyond it a small file may be made to fill the memory; where Pillow begins to warn
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `decode` refuses instead
+warnings.filterwarnings("ignore", module="PIL")  # about damaged metadata, which we do not use
 
 
 class PictureError(UserError):

@@ -1,12 +1,13 @@
 """One pass of a network in eval mode over pictures or views of them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
 
 from stages.core import compute, images, runtime
 from stages.core.backbones import Preprocessing
+from stages.core.errors import UserError
 
 BATCH = 32  # views per forward pass; the last batch is filled up, so that every pass has one shape
 
@@ -22,14 +23,38 @@ def outputs(
     """What `network` gives for batches of uint8 views (n, S, S, 3): float32 (m, width), on the CPU, in their order.
 
     The network is put in eval mode; no parameter or buffer changes. What is yielded is not cut as the batches were.
+    Where the memory does not suffice, the passes become smaller: that changes no bit of a result.
+
+    Raises:
+        UserError: it does not suffice for a single picture.
     """
     network = network.to(device).to(memory_format=torch.channels_last).eval()
+
+    @torch.inference_mode()
+    def forward(pixels: Tensor) -> Tensor:
+        with compute.arithmetic(precision, device):
+            result: Tensor = network(preprocessing.normalise(pixels.to(device))).float().cpu()
+        return result
+
+    size = BATCH
     for batch in images.regrouped(batches, BATCH):
-        pixels = torch.from_numpy(batch).to(device)
+        pixels = torch.from_numpy(batch)
         filled = torch.cat([pixels, pixels[:1].expand(BATCH - len(batch), -1, -1, -1)])
-        with torch.inference_mode(), compute.arithmetic(precision, device):
-            result = network(preprocessing.normalise(filled))[: len(batch)].float().cpu()
-        yield result
+        while (result := _unless_out_of_memory(forward, filled, size)) is None:
+            if size == 1:
+                raise UserError("out of memory with a single picture: lower backbone.image_size, or free memory")
+            size //= 2
+            runtime.warn(f"out of memory: going on with {size} pictures per pass")
+        yield result[: len(batch)]
+
+
+def _unless_out_of_memory(forward: Callable[[Tensor], Tensor], pixels: Tensor, size: int) -> Tensor | None:
+    try:
+        return torch.cat([forward(part) for part in pixels.split(size)])
+    except (MemoryError, RuntimeError) as error:
+        if compute.is_out_of_memory(error):
+            return None
+        raise
 
 
 def classify(

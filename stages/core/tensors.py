@@ -23,13 +23,19 @@ def write_tensors(path: Path, tensors: Tensors, facts: dict[str, Any]) -> None:
     """Write a .safetensors file, whole or not at all; the same content gives the same bytes.
 
     `facts` (plain JSON values) go into the metadata.
+
+    Raises:
+        UserError: the disk does not take it.
     """
     with written_aside(path) as aside:
-        safetensors.torch.save_file(
-            {key: value.detach().cpu().contiguous() for key, value in tensors.items()},
-            aside,
-            metadata={METADATA_KEY: json.dumps(facts, sort_keys=True)},
-        )
+        try:
+            safetensors.torch.save_file(
+                {key: value.detach().cpu().contiguous() for key, value in tensors.items()},
+                aside,
+                metadata={METADATA_KEY: json.dumps(facts, sort_keys=True)},
+            )
+        except SafetensorError as error:
+            raise UserError(f"{path}: cannot be written ({error})") from None
 
 
 def read_tensors(path: Path) -> tuple[Tensors, dict[str, Any]]:

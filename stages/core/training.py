@@ -1,6 +1,7 @@
 """Finetuning: the whole network trained end to end."""
 
 import copy
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, astuple, dataclass
 from typing import Any
@@ -28,6 +29,10 @@ class Begun:
     total_loss: float = 0.0
     right: int = 0
     seen: int = 0
+
+
+class _DivergedError(Exception):
+    """The loss is no number any more; the message is what it is."""
 
 
 class Trainer:
@@ -103,22 +108,39 @@ class Trainer:
         )
         for batch, pixels in bar:
             labels = self.train_labels[batch].to(self.device)
-            logits = self._step(torch.from_numpy(pixels).to(self.device), labels)
+            try:
+                logits = self._step(torch.from_numpy(pixels).to(self.device), labels)
+            except (MemoryError, RuntimeError) as error:
+                if compute.is_out_of_memory(error):
+                    raise UserError(
+                        f"out of memory: lower finetune.batch_size (now {self.options.batch_size}); the result "
+                        "depends on it, so it is yours to choose"
+                    ) from None
+                raise
+            except _DivergedError as error:
+                place = f"epoch {epoch + 1}, batch {begun.steps + 1} of {self.steps_per_epoch}"
+                raise UserError(f"{place}: the loss is {error}: {self._advice}") from None
             begun.steps += 1
             begun.total_loss += F.cross_entropy(logits, labels, reduction="sum").item()
             begun.right += int((logits.argmax(1) == labels).sum())
             begun.seen += len(labels)
             after_step()
         self._begun = Begun()
-        train = (begun.total_loss / begun.seen, begun.right / begun.seen)
-        return curves.Row.of(epoch + 1, train=train, val=self._validate(epoch))
+        train, val = (begun.total_loss / begun.seen, begun.right / begun.seen), self._validate(epoch)
+        if not math.isfinite(val[0]):
+            raise UserError(f"epoch {epoch + 1}: the loss on val is {val[0]}: {self._advice}")
+        return curves.Row.of(epoch + 1, train=train, val=val)
+
+    @property
+    def _advice(self) -> str:
+        return f"lower finetune.lr (now {self.options.lr}), or set finetune.precision = float32"
 
     def _step(self, pixels: Tensor, labels: Tensor) -> Tensor:
         with compute.arithmetic(self.precision, self.device):
             logits: Tensor = self.network(self.preprocessing.normalise(pixels)).float()
         loss = self.loss(logits, labels)
         if not loss.isfinite():
-            raise UserError(f"the loss is {loss.item()}: lower finetune.lr (now {self.options.lr}), or use float32")
+            raise _DivergedError(loss.item())
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
@@ -179,6 +201,9 @@ def train(trainer: Trainer, log: curves.TrainingLog, kept: checkpoints.Checkpoin
         runtime.say(f"going on after {len(log.rows)} of {options.epochs} epochs, from {kept.folder}")
 
     def save() -> None:
+        """Keep the state; but never one whose weights are no numbers, in place of the last good one."""
+        if not all(values.isfinite().all() for values in trainer.network.state_dict().values()):
+            return
         kept.save({"trainer": trainer.state(), "rows": [astuple(row) for row in log.rows], "weights": weights})
 
     def save_if_due() -> None:

@@ -13,7 +13,7 @@ import torch
 import torchvision.models as zoo
 from torch import nn
 
-from stages.core import backbones, download, params
+from stages.core import backbones, download, features, params
 from stages.core.backbones import Backbone, Preprocessing, Url, Wheel, architecture
 from stages.core.errors import UserError
 from stages.core.models import Model
@@ -202,6 +202,15 @@ def test_a_pickle_is_never_run() -> None:
         for modern in (True, False):
             torch.save(content, "bad.pth", _use_new_zipfile_serialization=modern)
             assert refusal(wanted("bad.pth")).startswith("bad.pth: not a readable weights file of tensors alone (")
+    assert not Path("harm").exists()
+
+
+def test_a_pickle_under_a_name_of_ours_is_never_run() -> None:
+    for content in (Malice(), {"features": Malice()}):
+        torch.save(content, "bad.safetensors")
+        for load in (Backbone.load, Model.load, features.Features.load):
+            with pytest.raises(UserError, match=r"^bad.safetensors is damaged"):
+                load(Path("bad.safetensors"))
     assert not Path("harm").exists()
 
 

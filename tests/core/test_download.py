@@ -161,12 +161,13 @@ def test_an_encrypted_connection_is_not_given_up() -> None:
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("http://nowhere.invalid/file", "gave up on nowhere.invalid"),
+        ("https://nowhere.invalid/file", "gave up on nowhere.invalid"),
+        ("http://nowhere.invalid/file", "use https://, or pin the file"),
         ("http://127.0.0.1:1/file", "gave up on 127.0.0.1:1 .Connection refused"),
         ("file:///etc/passwd", "http:// or https://"),
         ("https://", "http:// or https://"),
         ("http://host:port/file", "http:// or https://"),
-        (f"http://{'a' * 70}.com/file", "not a valid address"),
+        (f"https://{'a' * 70}.com/file", "not a valid address"),
     ],
 )
 def test_addresses_without_an_answer(url: str, message: str) -> None:

@@ -120,3 +120,41 @@ def test_a_file_of_features_says_what_made_it(backbone: backbones.Backbone, spli
     assert (read.precision, read.engine, read.extract["stored_as"]) == ("float32", "torch", "float16")
     assert read.hashes() == [picture.sha256 for picture in split.pictures]
     torch.testing.assert_close(read.features, extract(split, backbone).features, rtol=1e-3, atol=1e-3)
+
+
+class Hungry(nn.Module):
+    """A network that has memory for so many pictures at a time."""
+
+    def __init__(self, network: nn.Module, most: int) -> None:
+        super().__init__()
+        self.network, self.most = network, most
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        if len(pixels) > self.most:
+            raise RuntimeError(
+                "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+            )
+        result: torch.Tensor = self.network(pixels)
+        return result
+
+
+def test_out_of_memory_makes_the_passes_smaller_and_changes_no_byte(
+    backbone: backbones.Backbone, split: Split, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def logits(network: nn.Module) -> torch.Tensor:
+        torch.manual_seed(0)
+        return inference.classify(
+            network,
+            images.Pictures(split.files, short_side=None),
+            preprocessing=backbone.preprocessing,
+            precision="float32",
+            device=CPU,
+        )
+
+    network = backbone.classifier(2)
+    nn.init.normal_(network.get_submodule(backbones.last_linear(network)).weight)  # type: ignore[arg-type]
+    whole = logits(network)
+    assert torch.equal(logits(Hungry(network, 5)), whole)
+    assert "out of memory: going on with 4 pictures per pass" in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"^out of memory with a single picture: lower backbone.image_size"):
+        logits(Hungry(network, 0))

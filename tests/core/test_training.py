@@ -12,6 +12,7 @@ from torch import nn
 
 from stages.core import checkpoints, curves, manifest, params
 from stages.core.backbones import Preprocessing
+from stages.core.errors import UserError
 from stages.core.manifest import Picture, Split
 from stages.core.training import Trainer, optimizer_of, schedule_of, set_training_mode, train
 from tests.project import draw_pictures
@@ -152,3 +153,57 @@ def test_stopped_anywhere_and_resumed_is_uninterrupted_bit_for_bit(
         weights, resumed_rows = run(str(stops), 99)
         assert resumed_rows == rows
         assert all(torch.equal(whole[name], value) for name, value in weights.items())
+
+
+def trainer_of(split: Split, **changes: Any) -> Trainer:
+    chosen = options(epochs=3, **changes)
+    return Trainer(small_network(), split, split, chosen, preprocessing=PREPROCESSING, device=torch.device("cpu"))
+
+
+def run_to_its_error(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> tuple[str, dict[str, Any] | None]:
+    """The error's line, and the state that is kept."""
+    monkeypatch.setenv("DVC_ROOT", str(Path.cwd()))
+    with curves.TrainingLog(Path("training.csv")) as log, checkpoints.opened("a") as kept:
+        with pytest.raises(UserError) as caught:
+            train(trainer, log, kept)
+        return str(caught.value), kept.newest()
+
+
+def test_a_loss_that_is_no_number_stops_at_once_and_the_last_good_state_is_kept(
+    split: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = trainer_of(split, checkpoint_minutes=1e-9)
+    step, steps = trainer._step, 0
+
+    def poisoned(*arguments: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        logits = step(*arguments)
+        if steps == 4:  # the first of the second epoch: the next one meets it
+            with torch.no_grad():
+                trainer.network[-1].weight.fill_(torch.nan)  # type: ignore[index]
+        return logits
+
+    monkeypatch.setattr(trainer, "_step", poisoned)
+    line, state = run_to_its_error(trainer, monkeypatch)
+    assert line.startswith("epoch 2, batch 2 of 3: the loss is nan: lower finetune.lr (now ")
+    assert state is not None
+    assert state["trainer"]["network"]["5.weight"].isfinite().all()
+    assert len(state["rows"]) == 1
+
+
+def test_weights_that_break_in_the_last_step_are_noticed_on_val(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = trainer_of(split)
+    monkeypatch.setattr(trainer, "_validate", lambda epoch: (float("nan"), 0.0))
+    assert run_to_its_error(trainer, monkeypatch)[0].startswith("epoch 1: the loss on val is nan: lower finetune.lr")
+
+
+def test_too_little_memory_names_the_batch_size(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = trainer_of(split)
+
+    def out_of_memory(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(trainer, "_step", out_of_memory)
+    line, _ = run_to_its_error(trainer, monkeypatch)
+    assert line.startswith("out of memory: lower finetune.batch_size (now 4)")

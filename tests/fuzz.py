@@ -1,0 +1,206 @@
+"""Throw damaged and malicious archives and pictures at the intake.
+
+    python -m tests.fuzz --cases 20000
+
+Half of the cases are archives, half are pictures, drawn by hypothesis. A case passes where nothing outside the target
+folder is touched, and what comes back is a result or an error of one line, within a minute. Prints the figures; at
+the first failure, hypothesis prints the smallest case that it can find.
+"""
+
+import argparse
+import bz2
+import faulthandler
+import gzip
+import io
+import lzma
+import tarfile
+import tempfile
+import time
+import warnings
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from stages.core import archives, images, twins
+from stages.core.errors import UserError
+
+HANGS_AFTER = 60.0  # seconds
+FORMATS = ("png", "jpeg", "gif", "bmp", "tiff", "webp", "ppm")
+PARTS = st.sampled_from(["..", ".", "", "a", "b", "C:", "\\", "\\..\\", "~", "\0", "é", "\udce9", "CON", "x" * 300])
+NASTY = st.one_of(st.lists(PARTS, max_size=5).map("/".join), st.text(max_size=20))
+NAMES = st.one_of(st.sampled_from(["a/1.png", "b/2.png", "b/c/3.png", "d"]), st.from_regex(r"[a-z]{1,9}\.png"), NASTY)
+SPECIAL = st.sampled_from([tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
+TAR_KINDS = st.one_of(st.just(tarfile.REGTYPE), st.just(tarfile.REGTYPE), st.just(tarfile.REGTYPE), SPECIAL)
+MEMBERS = st.lists(st.tuples(NAMES, st.binary(max_size=40), TAR_KINDS, NAMES), max_size=4)
+COMPRESS: list[Callable[[bytes], bytes]] = [bytes, gzip.compress, bz2.compress, lzma.compress]
+
+
+def zip_of(members: list[tuple[str, bytes, bytes, str]]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive, warnings.catch_warnings(action="ignore"):
+        for name, content, kind, _ in members:
+            info = zipfile.ZipInfo("x")
+            mode = 0o120777 if kind == tarfile.SYMTYPE else 0o100777
+            info.filename, info.external_attr = name, mode << 16
+            archive.writestr(info, content, zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
+
+
+def tar_of(members: list[tuple[str, bytes, bytes, str]]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content, kind, target in members:
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, target
+            info.size, info.mode = len(content) if kind == tarfile.REGTYPE else 0, 0o7777
+            archive.addfile(info, io.BytesIO(content) if kind == tarfile.REGTYPE else None)
+    return buffer.getvalue()
+
+
+@st.composite
+def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
+    """`whole` as it is, or with bytes changed, cut off, left out or repeated."""
+    content = bytearray(whole)
+    for how in draw(st.lists(st.sampled_from(["set", "flip", "cut", "drop", "repeat", "long"]), max_size=4)):
+        if not content:
+            break
+        at = draw(st.integers(0, len(content) - 1) | st.integers(0, min(64, len(content) - 1)))  # headers lie in front
+        size = draw(st.integers(1, 16))
+        if how == "set":
+            content[at] = draw(st.integers(0, 255))
+        elif how == "flip":
+            content[at] ^= 1 << draw(st.integers(0, 7))
+        elif how == "cut":
+            del content[at:]
+        elif how == "drop":
+            del content[at : at + size]
+        elif how == "repeat":
+            content[at:at] = content[at : at + size]
+        else:
+            content[at : at + 4] = draw(
+                st.sampled_from([b"\xff" * 4, b"\0" * 4, b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f"])
+            )
+    return bytes(content)
+
+
+@st.composite
+def archive_bytes(draw: st.DrawFn) -> bytes:
+    """A zip or tar with members that nobody should trust, compressed or not, damaged or not."""
+    members = draw(MEMBERS)
+    try:
+        plain = draw(st.sampled_from([zip_of, tar_of]))(members)
+    except (ValueError, UnicodeError):
+        return draw(st.binary(max_size=600))  # not even an attacker's library can write it
+    compress = draw(st.sampled_from(COMPRESS))
+    inside, outside = draw(st.sampled_from([(False, False), (True, False), (False, True), (True, True)]))
+    packed = compress(draw(damaged(plain)) if inside else plain)
+    return draw(damaged(packed)) if outside else packed
+
+
+@st.composite
+def picture_bytes(draw: st.DrawFn) -> bytes:
+    """A small picture in one of the formats, damaged."""
+    kind, mode = draw(st.sampled_from(FORMATS)), draw(st.sampled_from(["RGB", "L", "P", "RGBA", "1", "CMYK", "I;16"]))
+    width, height = draw(st.integers(1, 40)), draw(st.integers(1, 40))
+    noise = np.random.default_rng(width * 64 + height).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    image = Image.fromarray(noise[..., 0].astype(np.uint16)) if mode == "I;16" else Image.fromarray(noise).convert(mode)
+    buffer = io.BytesIO()
+    try:
+        image.save(buffer, kind)
+    except (OSError, ValueError):  # a mode that the format does not have
+        Image.fromarray(noise).save(buffer, kind)
+    return draw(damaged(buffer.getvalue()))
+
+
+@contextmanager
+def _guarded() -> Iterator[None]:
+    """Print all stacks and end where it takes longer than a minute."""
+    faulthandler.dump_traceback_later(HANGS_AFTER, exit=True)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+def unpack(content: bytes) -> str:
+    """Unpack an archive, and look whether anything else was touched: `accepted` or `refused`."""
+    with tempfile.TemporaryDirectory() as folder, _guarded():
+        outer = Path(folder)
+        (outer / "archive").write_bytes(content)
+        (outer / "a").write_text("mine")
+        result = "accepted"
+        try:
+            archives.unpack(outer / "archive", outer / "deep" / "into", max_bytes=2**20, max_files=1000)
+        except UserError as error:
+            assert len(str(error).splitlines()) == 1
+            assert not (outer / "deep" / "into").exists()
+            result = "refused"
+        assert sorted(entry.name for entry in outer.iterdir()) == ["a", "archive", "deep"]
+        assert {entry.name for entry in (outer / "deep").iterdir()} <= {"into"}
+        assert (outer / "a").read_text() == "mine"
+        assert not any(entry.is_symlink() or not (entry.is_file() or entry.is_dir()) for entry in outer.rglob("*"))
+        return result
+
+
+def decode(content: bytes) -> str:
+    """Decode a picture, and make all of it that the pipeline makes: `accepted` or `refused`."""
+    with tempfile.TemporaryDirectory() as folder, _guarded():
+        path = Path(folder) / "picture.jpg"
+        path.write_bytes(content)
+        try:
+            image = images.decode(path, short_side=16)
+        except images.PictureError as error:
+            assert len(str(error).splitlines()) == 1
+            return "refused"
+        assert image.mode in {"RGB", "L"}
+        assert images.centre_view(image, 8).shape == (8, 8, 3)
+        twins.perceptual_hash(image)
+        return "accepted"
+
+
+def run(cases: int, *, start: int = 0) -> dict[str, Counter[str]]:
+    """So many archives and as many pictures, drawn from a seed: how many of each were accepted and refused.
+
+    Raises:
+        AssertionError: (or anything else) one of them did harm.
+    """
+    found = {"archives": Counter[str](), "pictures": Counter[str]()}
+    chosen = settings(max_examples=cases, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+
+    @seed(start)
+    @chosen
+    @given(archive_bytes())
+    def archive_case(content: bytes) -> None:
+        found["archives"][unpack(content)] += 1
+
+    @seed(start)
+    @chosen
+    @given(picture_bytes())
+    def picture_case(content: bytes) -> None:
+        found["pictures"][decode(content)] += 1
+
+    archive_case()
+    picture_case()
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=0)
+    given_ = parser.parse_args()
+    started = time.monotonic()
+    for kind, counts in run(given_.cases // 2, start=given_.seed).items():
+        print(f"{kind}: {counts.total()} cases, {counts['accepted']} accepted, {counts['refused']} refused")
+    print(f"nothing outside the target touched, no traceback, no hang, in {time.monotonic() - started:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
