@@ -43,7 +43,7 @@ class Finding:
 def findings(
     pictures: Sequence[Picture], looks: Sequence[Look], twins: Twins, kept: Sequence[Picture]
 ) -> list[Finding]:
-    """All that is odd, by kind.
+    """All that is odd, by kind; of pairs the most alike first.
 
     Args:
         pictures: the readable ones, with their splits, before caps and leaks.
@@ -52,9 +52,12 @@ def findings(
         kept: what is left to train and evaluate on.
     """
     found = []
+    closeness: dict[Finding, int] = {}
     for i, (picture, j) in enumerate(zip(pictures, twins.nearest.tolist(), strict=True)):
         if j >= 0 and (i < j or twins.nearest[j] != i):
-            found.append(_pair(picture, pictures[j], int(twins.distance[i])))
+            pair = _pair(picture, pictures[j], int(twins.distance[i]))
+            found.append(pair)
+            closeness[pair] = int(twins.distance[i])
     usual = median(min(look.width, look.height) for look in looks) if looks else 0
     for picture, look in zip(pictures, looks, strict=True):
         if look.bits is None:
@@ -64,7 +67,7 @@ def findings(
     for label, count in sorted(_in_train(kept).items()):
         if count < TINY:
             found.append(Finding(TINY_CLASS, label, "", f"{count} training pictures"))
-    return sorted(found, key=lambda finding: (KINDS.index(finding.kind), finding.path.encode()))
+    return sorted(found, key=lambda each: (KINDS.index(each.kind), closeness.get(each, 0), each.path.encode()))
 
 
 def _pair(one: Picture, other: Picture, bits: int) -> Finding:
