@@ -30,4 +30,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    runtime.run_stage(main)
+    runtime.run_stage(main, makes="results/report.html")

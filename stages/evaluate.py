@@ -69,4 +69,4 @@ def logits_of(model: Model, val: manifest.Split, device: torch.device) -> Tensor
 
 
 if __name__ == "__main__":
-    runtime.run_stage(main)
+    runtime.run_stage(main, makes=f"results/{''.join(sys.argv[1:])}/metrics.json")

@@ -18,4 +18,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    runtime.run_stage(main)
+    runtime.run_stage(main, makes="data/backbone.safetensors")

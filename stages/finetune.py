@@ -48,4 +48,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    runtime.run_stage(main)
+    runtime.run_stage(main, makes="models/finetune.safetensors")

@@ -86,4 +86,4 @@ def check(picture: Picture) -> tuple[Picture, Look | str]:
 
 
 if __name__ == "__main__":
-    runtime.run_stage(main)
+    runtime.run_stage(main, makes="data/manifest.csv")

@@ -12,6 +12,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -26,6 +27,7 @@ from stages.core.params import Augmentation
 
 Pixels = npt.NDArray[np.uint8]
 T = TypeVar("T")
+R = TypeVar("R")
 
 CENTRE_SHARE = 224 / 256  # the centre crop's side as a share of the picture's short side, as for ImageNet
 ASPECT_RATIOS = (3 / 4, 4 / 3)  # of random crops, as in torchvision's RandomResizedCrop
@@ -214,15 +216,33 @@ def batches(plan: Sequence[Sequence[T]], make: Callable[[T], Pixels], *, ahead: 
     Pillow decodes and resizes outside Python's lock, so threads do; they start at once and share memory.
     `make` returns one array per item, all of one shape; what is yielded is (items of the batch, *that shape).
     """
-    with ThreadPoolExecutor(runtime.workers(), thread_name_prefix="decode") as pool:
+    with _pool() as pool:
         waiting: deque[list[Future[Pixels]]] = deque()
         todo = iter(plan)
+        waiting.extend([pool.submit(make, item) for item in batch] for batch in islice(todo, ahead))
+        while waiting:
+            done = np.stack([future.result() for future in waiting.popleft()])
+            waiting.extend([pool.submit(make, item) for item in batch] for batch in islice(todo, 1))
+            yield done
+
+
+def in_threads(items: Iterable[T], make: Callable[[T], R], *, ahead: int) -> Iterator[R]:
+    """`make` of every item, in order, computed in threads, `ahead` of them before they are asked for."""
+    with _pool() as pool:
+        todo = iter(items)
+        waiting = deque(pool.submit(make, item) for item in islice(todo, ahead))
+        while waiting:
+            done = waiting.popleft().result()
+            waiting.extend(pool.submit(make, item) for item in islice(todo, 1))
+            yield done
+
+
+@contextmanager
+def _pool() -> Iterator[ThreadPoolExecutor]:
+    """Threads that drop what they have not begun when their work is not wanted any more."""
+    with ThreadPoolExecutor(runtime.workers(), thread_name_prefix="decode") as pool:
         try:
-            waiting.extend([pool.submit(make, item) for item in batch] for batch in islice(todo, ahead))
-            while waiting:
-                done = np.stack([future.result() for future in waiting.popleft()])
-                waiting.extend([pool.submit(make, item) for item in batch] for batch in islice(todo, 1))
-                yield done
+            yield pool
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 

@@ -23,24 +23,33 @@ from tqdm import tqdm
 from stages.core.errors import UserError
 
 T = TypeVar("T")
+R = TypeVar("R")
 PLAIN_LINE_EVERY = 15.0  # seconds between progress lines when the output is not a terminal
 
 
-def run_stage(main: Callable[[], None]) -> None:
-    """Run a stage's `main`; a `UserError` becomes one line and exit code 1."""
+def run_stage(main: Callable[[], None], *, makes: str) -> None:
+    """Run a stage's `main`, as `run_command` does, and say how long it took and where the result is."""
     started = time.monotonic()
     name = Path(sys.argv[0]).stem
+    run_command(main, name=name, go_on="`dvc repro` goes on")
+    seconds = time.monotonic() - started
+    say(f"{name}: done in {seconds:.1f} s, see {makes}")
+    log(stage=name, seconds=round(seconds, 2))
+
+
+def run_command(main: Callable[[], R], *, name: str, go_on: str) -> R:
+    """Run `main`; a `UserError` or an error of the system becomes one line and exit code 1.
+
+    `go_on` is what the user is told on Ctrl-C.
+    """
     try:
-        main()
+        return main()
     except UserError as error:
         sys.exit(f"{name}: {' '.join(str(error).split())}")
     except OSError as error:
         sys.exit(f"{name}: {error.filename or 'the system'}: {error.strerror or error}")
     except KeyboardInterrupt:
-        sys.exit(f"{name}: stopped; `dvc repro` goes on")
-    seconds = time.monotonic() - started
-    say(f"{name}: done in {seconds:.1f} s")
-    log(stage=name, seconds=round(seconds, 2))
+        sys.exit(f"{name}: stopped; {go_on}")
 
 
 def say(line: str) -> None:
@@ -124,7 +133,9 @@ def cache_folder(name: str) -> Path:
 
 
 def log(**facts: object) -> None:
-    """Append one line to `.cache/log.jsonl`: timings and machine facts, which never go into outputs."""
+    """Append one line to a project's `.cache/log.jsonl`: timings and machine facts, which never go into outputs."""
+    if not (project_root() / "dvc.yaml").is_file():
+        return
     with (cache_folder(".") / "log.jsonl").open("a", encoding="utf-8") as stream:
         stream.write(json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S"), **facts}) + "\n")
 

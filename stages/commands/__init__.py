@@ -1,0 +1,1 @@
+"""What the `penultimate` command does beside the pipeline: one module per command."""

@@ -1,0 +1,156 @@
+"""Look whether all is well on this machine, and say in plain words what to do where it is not.
+
+penultimate doctor
+"""
+
+import importlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+from stages.core import runtime
+from stages.core.errors import UserError
+
+Verdict = Literal["good", "note", "bad"]
+Line = tuple[Verdict, str]
+
+LITTLE_DISK_GB = 5
+NETWORK_SECONDS = 3.0
+
+
+def add_to(parser: ArgumentParser) -> None:
+    """Declare the arguments: there are none."""
+
+
+def run(_: Namespace) -> int:
+    """Look at everything: 1 if something is bad, else 0."""
+    worst = 0
+    for name, look in CHECKS.items():
+        for verdict, text in look():
+            runtime.say(f"{verdict:4}  {name}: {text}")
+            worst |= verdict == "bad"
+    return int(worst)
+
+
+def _python() -> Iterator[Line]:
+    fine = sys.version_info >= (3, 11)
+    yield ("good" if fine else "bad"), sys.version.split()[0] + ("" if fine else ": install Python 3.11 or newer")
+
+
+def _torch() -> Iterator[Line]:
+    try:
+        importlib.import_module("torch")
+        importlib.import_module("torchvision")
+        found = f"torch {version('torch')}, torchvision {version('torchvision')}"
+        from torchvision import extension  # noqa: PLC0415
+
+        if extension._has_ops():
+            yield "good", found
+        else:
+            yield "bad", f"{found} do not fit each other: pip install --upgrade torch torchvision, in one command"
+    except (ImportError, OSError, RuntimeError, PackageNotFoundError) as error:
+        reason = str(error).splitlines()[0]
+        yield "bad", f"cannot be used ({reason}): pip install --upgrade torch torchvision, in one command"
+
+
+def _device() -> Iterator[Line]:
+    from stages.core import compute, engines  # noqa: PLC0415 (torch may be broken)
+
+    try:
+        device = compute.device()
+    except UserError as error:
+        yield "bad", str(error)
+        return
+    facts = compute.facts(device)
+    yield "good", f"{facts['device']}, {facts['threads']} compute threads, {facts['instructions']}"
+    engine = engines.choose("auto", "auto", device)
+    yield "good", f"precision auto is {engine.precision} here, engine auto is {engine.name} {version(engine.name)}"
+
+
+def _dvc() -> Iterator[Line]:
+    if not shutil.which("dvc"):
+        yield "bad", "no dvc command: activate the virtual environment, or pip install dvc"
+    elif not Path("dvc.yaml").is_file():
+        yield "note", f"{version('dvc')}; no dvc.yaml in this folder: `penultimate init /photos` begins a project"
+    elif not Path(".dvc").is_dir():
+        yield "bad", "dvc.yaml without .dvc: run `dvc init`"
+    else:
+        yield "good", version("dvc")
+        if list(Path(".dvc/tmp").glob("lock")) and _locked(Path(".dvc/tmp/lock")):
+            yield "note", "another dvc command is running here: wait for it, before you start a second one"
+
+
+def _locked(path: Path) -> bool:
+    import fcntl  # noqa: PLC0415
+
+    with path.open("a") as stream:
+        try:
+            fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        return False
+
+
+def _disk() -> Iterator[Line]:
+    free = shutil.disk_usage(runtime.project_root()).free / 1e9
+    little = free < LITTLE_DISK_GB
+    yield (
+        ("note" if little else "good"),
+        f"{free:.0f} GB free" + (": `penultimate prune` and `dvc gc -w` make room" if little else ""),
+    )
+
+
+def _git() -> Iterator[Line]:
+    def git(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+
+    if not shutil.which("git"):
+        yield "bad", "not installed, and DVC needs it"
+    elif git("rev-parse", "--is-inside-work-tree").returncode:
+        yield "note", "this folder is in no repository: experiments (`dvc exp`) need one: `git init`"
+    else:
+        if git("var", "GIT_COMMITTER_IDENT").returncode or not git("config", "user.email").stdout.strip():
+            yield (
+                "bad",
+                "no identity, which `dvc exp` needs: git config --global user.email you@example.org (and user.name)",
+            )
+        changed = len(git("status", "--porcelain").stdout.splitlines())
+        yield "good", f"{changed} files are not committed" if changed else "everything is committed"
+
+
+def _network() -> Iterator[Line]:
+    from urllib.parse import urlsplit  # noqa: PLC0415
+
+    from torchvision.models import ResNet18_Weights  # noqa: PLC0415 (torch may be broken)
+
+    if os.environ.get("https_proxy") or os.environ.get("HTTPS_PROXY"):
+        yield "note", "a proxy is set, and will be used"
+        return
+    host = urlsplit(ResNet18_Weights.DEFAULT.url).hostname or ""
+    try:
+        socket.create_connection((host, 443), NETWORK_SECONDS).close()
+        yield "good", f"{host} answers"
+    except OSError:
+        yield (
+            "note",
+            f"{host} does not answer: the defaults need only pip's index; others are files you give "
+            "(data.source, backbone.weights)",
+        )
+
+
+CHECKS: dict[str, Callable[[], Iterator[Line]]] = {
+    "python": _python,
+    "torch": _torch,
+    "device": _device,
+    "dvc": _dvc,
+    "disk": _disk,
+    "git": _git,
+    "network": _network,
+}
