@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from stages.core import download, params, runtime
 from stages.core.errors import UserError
 from stages.core.files import sha256_of
-from stages.core.tensors import Tensors, digest, read_checkpoint, read_tensors, tensors_in, write_tensors
+from stages.core.tensors import Tensors, digest, load_into, read_checkpoint, read_tensors, tensors_in, write_tensors
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 RANDOM_WEIGHTS_SEED = 0
@@ -192,7 +192,7 @@ class Backbone:
         """The network with a head for `classes` classes, all zeros: it begins by knowing nothing of them."""
         network = architecture(self.architecture).build(classes)
         head = last_linear(network)
-        fit = network.load_state_dict(self.body, strict=False)
+        fit = load_into(network, self.body, strict=False)
         if fit.unexpected_keys or any(not key.startswith(f"{head}.") for key in fit.missing_keys):
             raise UserError(
                 f"data/backbone.safetensors does not fit {self.architecture} as the installed packages build it: "

@@ -9,7 +9,7 @@ from torch import nn
 from stages.core.backbones import Preprocessing, architecture, last_linear
 from stages.core.compute import Resolved
 from stages.core.errors import UserError
-from stages.core.tensors import read_tensors, write_tensors
+from stages.core.tensors import load_into, read_tensors, write_tensors
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Model:
         tensors, facts = read_tensors(path)
         network = architecture(facts["architecture"]).build(len(facts["classes"]))
         try:
-            network.load_state_dict(tensors)
+            load_into(network, tensors)
         except RuntimeError:
             raise UserError(f"{path} does not fit {facts['architecture']} as the installed packages build it") from None
         facts["preprocessing"] = Preprocessing.of(facts["preprocessing"])

@@ -5,13 +5,14 @@ A pickle is never loaded: PyTorch checkpoints are read with `weights_only=True`.
 
 import hashlib
 import json
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 
 from stages.core.errors import UserError
 from stages.core.files import METADATA_KEY, read_facts, written_aside
@@ -49,6 +50,16 @@ def read_tensors(path: Path) -> tuple[Tensors, dict[str, Any]]:
         return safetensors.torch.load_file(path), facts
     except SafetensorError as error:
         raise UserError(f"{path} is damaged ({error}): run `dvc repro` to make it again") from None
+
+
+def load_into(network: nn.Module, tensors: Tensors, *, strict: bool = True) -> Any:
+    """`network.load_state_dict(tensors)`, with the versions of its modules, which files of tensors alone do not hold.
+
+    Without them an MNASNet refuses its own weights, and others take them for those of older releases.
+    """
+    state = OrderedDict(tensors)
+    state._metadata = network.state_dict()._metadata  # type: ignore[attr-defined]
+    return network.load_state_dict(state, strict=strict)
 
 
 def digest(tensors: Tensors) -> str:

@@ -17,6 +17,7 @@ from stages.core.errors import UserError
 from stages.core.heads import weights_of_classes
 from stages.core.manifest import Split
 from stages.core.params import Finetune
+from stages.core.tensors import load_into
 
 FIRST_LR_DIVISOR = 25.0  # one-cycle and warm-up begin at the peak learning rate divided by this
 
@@ -85,7 +86,7 @@ class Trainer:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to what `state` said: what follows is the same to the last bit."""
-        self.network.load_state_dict(state["network"])
+        load_into(self.network, state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         torch.set_rng_state(state["random"])
