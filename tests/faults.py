@@ -4,12 +4,13 @@
 
 A round is one kill: SIGKILL to the whole process group, at a random moment of a small pipeline with its side caches.
 `dvc repro` is started and killed again and again until it comes to its end; then everything it made is compared, and a
-new pipeline is begun. DVC writes dvc.lock in place: a kill in that moment leaves it cut short, and DVC then says so and
-runs nothing. It is deleted then, as the README tells users to (the run cache knows the results), and counted.
-Prints the figures; exit code 1 if an output differed or a run failed. 100 rounds: 15 minutes on two cores.
+new pipeline is begun. DVC writes files of its own in place (dvc.lock, .dvc/tmp/rwlock): a kill in that moment leaves
+them cut short, and DVC then says so and runs nothing. They are deleted then, as `penultimate doctor` tells users to,
+and counted. Prints the figures; exit code 1 if an output differed or a run failed. 100 rounds: 15 minutes on two cores.
 """
 
 import argparse
+import contextlib
 import hashlib
 import os
 import random
@@ -22,9 +23,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
+from stages.commands import doctor
 from tests.conftest import SMALL
 from tests.project import Project, draw_pictures
 
@@ -43,13 +42,13 @@ def main() -> None:
         expected = outputs(undisturbed)
         moments, runs, different = random.Random(given.seed), 0, set[str]()
         killed: Counter[str] = Counter()
-        cut_locks = 0
+        cut_files = 0
         while killed.total() < given.rounds:
             project = fresh.copy(Path(folder) / "disturbed")
             while killed.total() < given.rounds and (stage := kill(project, moments.uniform(0, LONGEST_SECONDS))):
                 killed[stage] += 1
                 print(f"{killed.total()}: killed in {stage}", flush=True)
-                cut_locks += remove_cut_lock(project)
+                cut_files += remove_cut_files(project)
             project.repro()
             found = outputs(project)
             different |= {name for name in expected | found if expected.get(name) != found.get(name)}
@@ -57,7 +56,7 @@ def main() -> None:
             shutil.rmtree(project.folder)
     where = ", ".join(f"{count} in {stage}" for stage, count in killed.most_common())
     print(f"{killed.total()} kills ({where})")
-    print(f"{cut_locks} times DVC had cut its dvc.lock short")
+    print(f"{cut_files} times a file of DVC's own was cut short, and deleted")
     print(f"{runs} runs, {len(expected)} outputs each: {len(different)} different from those of an undisturbed run")
     if different:
         sys.exit(f"different: {', '.join(sorted(different))}")
@@ -103,16 +102,13 @@ def kill(project: Project, seconds: float) -> str:
     return ""
 
 
-def remove_cut_lock(project: Project) -> bool:
-    """Delete dvc.lock if DVC itself cannot read it: whether that was so."""
-    path = project.folder / "dvc.lock"
-    try:
-        whole = not path.exists() or {"schema", "stages"} <= set(YAML(typ="safe").load(path))
-    except (YAMLError, TypeError):
-        whole = False
-    if not whole:
-        path.unlink()
-    return not whole
+def remove_cut_files(project: Project) -> int:
+    """Delete the files of DVC's own that it cannot read any more, as `penultimate doctor` says: how many."""
+    with contextlib.chdir(project.folder):
+        cut = doctor.cut_files()
+        for path in cut:
+            path.unlink()
+    return len(cut)
 
 
 def outputs(project: Project) -> dict[str, str]:

@@ -165,6 +165,20 @@ def test_doctor_looks_at_everything(done: Project, tmp_path: Path) -> None:
     assert "no dvc.yaml in this folder" in penultimate("doctor", cwd=tmp_path)
 
 
+def test_what_a_kill_cut_short_of_dvcs_own_is_named_and_can_be_deleted(done: Project, tmp_path: Path) -> None:
+    project = done.copy(tmp_path / "project")
+    lock = project.folder / "dvc.lock"
+    whole = lock.read_text()
+    for path in (lock, project.folder / ".dvc/tmp/rwlock"):
+        path.write_text("schema: '2.0'\nsta")
+        project.run("dvc", "repro", ok=False)
+        said = penultimate("doctor", cwd=project.folder, code=1)
+        assert f"bad   dvc: {path.relative_to(project.folder)} was cut short" in said
+        path.unlink()
+        assert project.repro() == set()
+    assert lock.read_text() == whole
+
+
 def test_prune_removes_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     with feature_cache.FeatureCache({}, 4) as cache:

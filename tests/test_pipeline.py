@@ -21,16 +21,18 @@ ALL = {
     "finetune",
     "evaluate@linear",
     "evaluate@finetune",
+    "explain@linear",
+    "explain@finetune",
     "compare",
 }
 BELOW = {
     "data": ALL - {"fetch_backbone"},
     "backbone": ALL - {"fetch_data", "prepare"},
     "prepare": ALL - {"fetch_data", "fetch_backbone"},
-    "extract": {"extract", "train_head", "evaluate@linear", "compare"},
-    "train_head": {"train_head", "evaluate@linear", "compare"},
-    "finetune": {"finetune", "evaluate@finetune", "compare"},
-    "evaluate": {"evaluate@linear", "evaluate@finetune", "compare"},
+    "extract": {"extract", "train_head", "evaluate@linear", "explain@linear", "explain@finetune", "compare"},
+    "train_head": {"train_head", "evaluate@linear", "explain@linear", "compare"},
+    "finetune": {"finetune", "evaluate@finetune", "explain@finetune", "compare"},
+    "evaluate": {"evaluate@linear", "evaluate@finetune", "explain@linear", "explain@finetune", "compare"},
     "mode": {"compare"},
 }
 OUTPUTS = [
@@ -39,10 +41,16 @@ OUTPUTS = [
     *("models/linear.safetensors", "models/finetune.safetensors"),
     *("results/linear/training.csv", "results/finetune/training.csv", "results/train_batch.png"),
     *("results/metrics.json", "results/report.html"),
+    *("data/findings.csv", "results/data_report.json", "results/label_errors.csv"),
     *(
         f"results/{mode}/{name}"
         for mode in ("linear", "finetune")
         for name in ("metrics.json", "predictions.csv", "roc.csv", "reliability.csv", "predictions.png", "mistakes.png")
+    ),
+    *(
+        f"results/{mode}/{name}"
+        for mode in ("linear", "finetune")
+        for name in ("explain.html", "heatmaps.png", "neighbours.png", "map.png")
     ),
 ]
 
@@ -122,7 +130,7 @@ def test_switching_the_mode_runs_compare_alone_and_diffs_every_metric(done: Proj
 def test_experiments_run_in_a_folder_of_their_own(done: Project, tmp_path: Path) -> None:
     project = done.copy(tmp_path / "project")
     output = project.run("dvc", "exp", "run", "--temp", "-S", "train_head.folds=3")
-    assert {"train_head", "evaluate@linear", "compare"} == {s for s in ALL if f"Running stage '{s}'" in output}
+    assert BELOW["train_head"] == {s for s in ALL if f"Running stage '{s}'" in output}
     assert project.run("git", "status", "--porcelain") == ""
 
 

@@ -4,6 +4,7 @@ penultimate doctor
 """
 
 import importlib
+import json
 import os
 import shutil
 import socket
@@ -14,6 +15,9 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from stages.core import runtime
 from stages.core.errors import UserError
@@ -83,8 +87,29 @@ def _dvc() -> Iterator[Line]:
         yield "bad", "dvc.yaml without .dvc: run `dvc init`"
     else:
         yield "good", version("dvc")
+        for path in cut_files():
+            yield "bad", f"{path} was cut short when dvc was killed: delete it, and run `dvc repro`; nothing is lost"
         if list(Path(".dvc/tmp").glob("lock")) and _locked(Path(".dvc/tmp/lock")):
             yield "note", "another dvc command is running here: wait for it, before you start a second one"
+
+
+def cut_files() -> list[Path]:
+    """The files of DVC's own that a kill has cut short, so that it reads them no more; deleting them loses nothing.
+
+    DVC writes them in place. Without dvc.lock, it finds the results in its run cache.
+    """
+    cut = []
+    for path, reads in (
+        (Path("dvc.lock"), lambda text: {"schema", "stages"} <= set(YAML(typ="safe").load(text))),
+        (Path(".dvc/tmp/rwlock"), lambda text: isinstance(json.loads(text), dict)),
+    ):
+        try:
+            whole = not path.exists() or reads(path.read_text(encoding="utf-8"))
+        except (YAMLError, ValueError, TypeError):
+            whole = False
+        if not whole:
+            cut.append(path)
+    return cut
 
 
 def _locked(path: Path) -> bool:

@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import IO
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from stages.core import compute, engines, images, params, runtime, sources
-from stages.core.backbones import replace_head
+from stages.core.backbones import without_head
 from stages.core.errors import UserError
 from stages.core.files import written_aside
 from stages.core.models import Model
@@ -122,8 +122,8 @@ def classified(
     device = compute.device()
     size, short_side = model.preprocessing.image_size, model.preprocessing.short_side
     head = model.head()
-    replace_head(model.network, nn.Identity())
-    features = engines.choose(engine, model.precision, device).frozen(model.network, model.preprocessing)
+    chosen = engines.choose(engine, model.precision, device)
+    features = chosen.frozen(without_head(model.network), model.preprocessing)
     readable: list[Path] = []
 
     def view(path: Path) -> images.Pixels | str:

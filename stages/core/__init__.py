@@ -8,7 +8,7 @@ LAYERS = (
     ("files", "params", "runtime"),
     ("download", "rows", "archives", "manifest", "predictions", "comparison", "tensors", "curves"),
     ("feature_cache", "checkpoints", "sources", "splits", "twins", "label_errors", "images", "compute", "scores"),
-    ("backbones", "figures", "html", "heads", "data_report"),
+    ("backbones", "figures", "html", "heads", "data_report", "explanation"),
     ("models", "inference", "features", "report"),
     ("engines",),
     ("extraction", "training", "exhibits"),

@@ -153,12 +153,18 @@ def last_linear(network: nn.Module, name: str = "the network") -> str:
 
 
 def replace_head(network: nn.Module, head: nn.Module) -> nn.Module:
-    """Put `head` in the place of the last linear layer; returns what was there. `nn.Identity()` gives features."""
+    """Put `head` in the place of the last linear layer; returns what was there."""
     parent_path, _, attribute = last_linear(network).rpartition(".")
     parent = network.get_submodule(parent_path)
     old: nn.Module = getattr(parent, attribute)
     setattr(parent, attribute, head)
     return old
+
+
+def without_head(network: nn.Module) -> nn.Module:
+    """The network itself, changed so that it gives its penultimate features, (N, D)."""
+    replace_head(network, nn.Identity())
+    return network
 
 
 @dataclass(frozen=True)

@@ -45,10 +45,24 @@ def write_grids(results: Path, found: Predictions, model: Model, *, mode: str, m
 
 
 def tile(found: Predictions, i: int, model: Model) -> figures.Tile:
-    """A picture with what was predicted and, where that is wrong, how surely, and what it is."""
+    """Picture `i` as the model sees it, with what was predicted."""
+    return captioned(found, i, view(found, i, model))
+
+
+def view(found: Predictions, i: int, model: Model) -> images.Pixels:
+    """Picture `i` as the model sees it, uint8 (S, S, 3)."""
+    return seen(found.paths[i], model)
+
+
+def seen(path: str, model: Model) -> images.Pixels:
+    """A picture of data/raw as the model sees it, uint8 (S, S, 3)."""
+    picture = images.decode(manifest.RAW / path, short_side=model.preprocessing.short_side)
+    return images.centre_view(picture, model.preprocessing.image_size)
+
+
+def captioned(found: Predictions, i: int, pixels: images.Pixels) -> figures.Tile:
+    """Pixels with what was predicted of picture `i` and, where that is wrong, how surely, and what it is."""
     caption = f"predicted: {found.classes[found.predicted[i]]}"
     if not found.right[i]:
         caption += f" ({found.confidence[i]:.0%})\nbut is: {found.classes[found.labels[i]]}"
-    picture = images.decode(manifest.RAW / found.paths[i], short_side=model.preprocessing.short_side)
-    pixels = images.centre_view(picture, model.preprocessing.image_size)
     return figures.Tile(pixels, caption, bool(found.right[i]))

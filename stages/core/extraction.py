@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from torch import nn
 
 from stages.core import engines, feature_cache, images, runtime
-from stages.core.backbones import Backbone, Preprocessing, replace_head
+from stages.core.backbones import Backbone, Preprocessing, without_head
 from stages.core.errors import UserError
 from stages.core.manifest import Picture, Split
 from stages.core.params import Augmentation, Extract
@@ -37,8 +36,7 @@ class Extractor:
 
     @cached_property
     def network(self) -> engines.Frozen:
-        network = self.backbone.classifier(1)
-        replace_head(network, nn.Identity())
+        network = without_head(self.backbone.classifier(1))
         return self.engine.frozen(network, self.backbone.preprocessing)
 
     def extract(self, split: Split, path: Path, *, views: int, what: str = "extract") -> Count:

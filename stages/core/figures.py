@@ -6,12 +6,15 @@ from math import ceil
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from stages.core.files import written_aside
 from stages.core.images import Pixels
 
 RIGHT, WRONG, PLAIN = "#1a7f37", "#cf222e", "#1f2328"
+SHOWN_CLASSES = 30  # in a legend
 SHOWN_LETTERS = 30  # of a caption's line; longer ones would run into the next picture
 
 mpl.use("Agg")
@@ -42,6 +45,32 @@ def grid(path: Path, tiles: Sequence[Tile], *, title: str) -> None:
         axis.set_title("\n".join(map(_shortened, tile.caption.split("\n"))), fontsize=9, color=colour)
     if not tiles:
         axes[0].text(0.5, 0.5, "none", ha="center", va="center", color=PLAIN)
+    with written_aside(path) as aside:
+        figure.savefig(aside, format="png", metadata={"Software": None})
+
+
+def scatter(
+    path: Path,
+    points: npt.NDArray[np.float64],
+    labels: npt.NDArray[np.int64],
+    classes: Sequence[str],
+    *,
+    wrong: npt.NDArray[np.bool_],
+    title: str,
+) -> None:
+    """Draw points (N, 2) in a colour per class as PNG; the `wrong` ones are crosses."""
+    figure = Figure(figsize=(8, 6), dpi=100, layout="constrained")
+    axis = figure.subplots()
+    axis.set_title(title, fontsize=12)
+    axis.set_xticks([])
+    axis.set_yticks([])
+    colours = mpl.colormaps["tab20" if len(classes) > 10 else "tab10"]
+    for k, name in enumerate(classes):
+        for mask, marker, size in ((~wrong, "o", 14), (wrong, "x", 60)):
+            chosen = points[(labels == k) & mask]
+            label = _shortened(name) if marker == "o" and k < SHOWN_CLASSES else None
+            axis.scatter(chosen[:, 0], chosen[:, 1], s=size, marker=marker, color=colours(k % colours.N), label=label)
+    axis.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     with written_aside(path) as aside:
         figure.savefig(aside, format="png", metadata={"Software": None})
 

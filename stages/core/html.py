@@ -85,6 +85,12 @@ def pair(*pieces: str) -> str:
     return '<div class="pair">' + "".join(f"<div>{piece}</div>" for piece in pieces) + "</div>"
 
 
+def links(targets: Mapping[str, str]) -> str:
+    """A list of links: what each says, and the page beside this one that it leads to."""
+    items = (f'<li><a href="{escape(to, quote=True)}">{escape(text)}</a></li>' for text, to in targets.items())
+    return f"<ul>{''.join(items)}</ul>"
+
+
 def picture(path: Path, caption: str) -> str:
     """A PNG file, embedded."""
     return _figure_of(path.read_bytes(), caption)

@@ -71,6 +71,7 @@ def document(
             html.section(f"Only {mode} is wrong", html.thumbnails(only_wrong(found, mode, options.evaluate.pictures)))
             for mode in MODES
         ),
+        html.section("Why?", html.links({f"{mode}: heat maps, alike, map": f"{mode}/explain.html" for mode in MODES})),
         html.section("A training batch", html.picture(RESULTS / "train_batch.png", "augmented, de-normalised")),
         html.section(
             f"Left out: {len(rejected)}", html.table(["picture", "reason"], [list(row.values()) for row in rejected])
