@@ -1,8 +1,10 @@
 """training.csv: one row per epoch, the same columns in both modes, flushed as it goes."""
 
 import csv
+import importlib.util
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,6 +42,7 @@ class TrainingLog:
         self._writer = csv.writer(self._stream, lineterminator="\n")
         self._writer.writerow(field.name for field in fields(Row))
         self._say = say
+        self._live = _live(path.parent.name) if say else None
         self.rows: list[Row] = []
 
     def __enter__(self) -> "TrainingLog":
@@ -47,11 +50,17 @@ class TrainingLog:
 
     def __exit__(self, *_: object) -> None:
         self._stream.close()
+        if self._live:
+            self._live.end()
 
     def add(self, row: Row) -> None:
         self.rows.append(row)
         self._writer.writerow(f"{v:.6g}" if isinstance(v, float) else v for v in asdict(row).values())
         self._stream.flush()
+        if self._live:
+            for name, value in asdict(row).items():
+                self._live.log_metric(name, value)
+            self._live.next_step()
         if self._say:
             runtime.say(
                 f"epoch {row.epoch}: train loss {row.train_loss:.4f} accuracy {row.train_accuracy:.4f}, "
@@ -69,6 +78,16 @@ class TrainingLog:
             return f"the last of {len(self.rows)} epochs", "nothing"
         epoch = self.rows[self.kept(keep)].epoch
         return f"the best of {len(self.rows)} epochs on val itself (epoch {epoch}): an optimistic number", "val"
+
+
+def _live(mode: str) -> Any:
+    """DVCLive, where it is installed: a page in .cache/dvclive/<mode>/ that follows the training; else None."""
+    if importlib.util.find_spec("dvclive") is None:
+        return None
+    from dvclive import Live  # noqa: PLC0415 (an optional package)
+
+    folder = runtime.cache_folder(f"dvclive/{mode}")
+    return Live(dir=str(folder), report="html", save_dvc_exp=False, dvcyaml=None)
 
 
 def loss_and_accuracy(logits: Tensor, labels: Tensor) -> Score:

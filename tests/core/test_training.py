@@ -207,3 +207,14 @@ def test_too_little_memory_names_the_batch_size(split: Split, monkeypatch: pytes
     monkeypatch.setattr(trainer, "_step", out_of_memory)
     line, _ = run_to_its_error(trainer, monkeypatch)
     assert line.startswith("out of memory: lower finetune.batch_size (now 4)")
+
+
+def test_dvclive_follows_where_it_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("dvclive")
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    with curves.TrainingLog(tmp_path / "finetune/training.csv") as log:
+        for epoch in (1, 2):
+            log.add(curves.Row.of(epoch, train=(0.5, 0.7), val=(0.6, 0.8)))
+    folder = tmp_path / ".cache/dvclive/finetune"
+    assert (folder / "report.html").exists()
+    assert len((folder / "plots/metrics/val_loss.tsv").read_text().splitlines()) == 3
