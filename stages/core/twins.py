@@ -15,6 +15,8 @@ from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from stages.core import runtime
+
 HASH_SIDE = 16
 NEAR = 16  # bits
 BLOCK = 4096  # hashes held against as many others at a time
@@ -84,7 +86,8 @@ def find(sha256: Sequence[str], hashes: Sequence[Bits | None]) -> Twins:
 def _near_pairs(places: Ints, hashes: Bits) -> Iterator[Ints]:
     """(3, pairs): place, other place and differing bits of all that are near; the hashes (N, 256) are of `places`."""
     signs = np.where(hashes, np.float32(1), np.float32(-1))  # their product is 256 - 2 x the differing bits
-    for top in range(0, len(signs), BLOCK):
+    tops = range(0, len(signs), BLOCK)
+    for top in runtime.progress(tops, total=len(signs), what="compare", size=lambda top: min(BLOCK, len(signs) - top)):
         for left in range(top, len(signs), BLOCK):
             product = signs[top : top + BLOCK] @ signs[left : left + BLOCK].T
             found = np.flatnonzero(product >= HASH_SIDE**2 - 2 * NEAR)
