@@ -52,9 +52,7 @@ def logits_from_cache(model: Model, val: manifest.Split) -> Tensor:
     cached = features.Features.load(Path("data/features/val.safetensors"))
     if cached.hashes() != [picture.sha256 for picture in val.pictures]:
         raise UserError("data/features/val.safetensors holds other pictures than data/manifest.csv: run `dvc repro`")
-    with torch.inference_mode():
-        logits: Tensor = model.head()(cached.features[:, 0])
-    return logits
+    return model.logits(cached.features[:, 0])
 
 
 def logits_of(model: Model, val: manifest.Split, device: torch.device) -> Tensor:

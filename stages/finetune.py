@@ -12,7 +12,6 @@ import torch
 from stages.core import checkpoints, compute, curves, figures, manifest, params, runtime, training
 from stages.core.backbones import Backbone
 from stages.core.models import Model
-from stages.core.tensors import load_into
 
 BACKBONE = Path("data/backbone.safetensors")
 SHOWN = 32  # pictures of train_batch.png
@@ -34,12 +33,13 @@ def main() -> None:
     key = checkpoints.key([manifest.MANIFEST, BACKBONE], options=options.model_dump(), **compute.facts(device))
     with checkpoints.opened(key) as kept:
         with curves.TrainingLog(Path("results/finetune/training.csv")) as log:
-            load_into(network, training.train(trainer, log, kept))
+            weights = training.train(trainer, log, kept)
         chosen, chosen_on = log.chosen(options.keep)
         runtime.say(f"kept {chosen}")
         Model(
-            network=network,
+            tensors=weights,
             architecture=backbone.architecture,
+            head=backbone.head,
             classes=train.classes,
             preprocessing=backbone.preprocessing,
             precision=trainer.precision,

@@ -6,7 +6,7 @@ dvc repro train_head
 from pathlib import Path
 
 from stages.core import compute, heads, params, runtime
-from stages.core.backbones import Backbone, last_linear
+from stages.core.backbones import Backbone
 from stages.core.curves import Score, TrainingLog, loss_and_accuracy
 from stages.core.features import Features
 from stages.core.files import write_csv
@@ -27,12 +27,11 @@ def main() -> None:
     with TrainingLog(Path("results/linear/training.csv"), say=options.solver == "sgd") as log:
         trained = heads.train(train.features, train.labels, len(classes), options, log=log, measure=measure)
 
-    network = backbone.classifier(len(classes))
-    layer = network.get_submodule(last_linear(network))
-    layer.load_state_dict({"weight": trained.head.weight, "bias": trained.head.bias})
+    layer = {f"{backbone.head}.weight": trained.head.weight, f"{backbone.head}.bias": trained.head.bias}
     Model(
-        network=network,
+        tensors=backbone.body | layer,
         architecture=backbone.architecture,
+        head=backbone.head,
         classes=classes,
         preprocessing=train.preprocessing,
         precision=train.precision,

@@ -21,7 +21,6 @@ from itertools import count
 from pathlib import Path
 from typing import IO
 
-import torch
 from torch import Tensor
 
 from stages.core import compute, engines, images, params, runtime, sources
@@ -121,7 +120,6 @@ def classified(
     """The readable pictures with their probabilities, float32 (classes,), in order; the others go to `unreadable`."""
     device = compute.device()
     size, short_side = model.preprocessing.image_size, model.preprocessing.short_side
-    head = model.head()
     chosen = engines.choose(engine, model.precision, device)
     features = chosen.frozen(without_head(model.network), model.preprocessing)
     readable: list[Path] = []
@@ -142,10 +140,9 @@ def classified(
 
     place = 0
     for found in features(runtime.progress(views(), total=len(paths), what="predict")):
-        with torch.inference_mode():
-            for probabilities in head.cpu()(found).softmax(1):
-                yield readable[place], probabilities
-                place += 1
+        for probabilities in model.logits(found).softmax(1):
+            yield readable[place], probabilities
+            place += 1
 
 
 @contextmanager

@@ -6,9 +6,9 @@
 LAYERS = (
     ("errors",),
     ("files", "params", "runtime"),
-    ("download", "rows", "archives", "manifest", "predictions", "comparison", "tensors", "curves"),
+    ("download", "rows", "archives", "manifest", "predictions", "comparison", "tensors", "curves", "class_weights"),
     ("feature_cache", "checkpoints", "sources", "splits", "twins", "label_errors", "images", "compute", "scores"),
-    ("backbones", "figures", "html", "heads", "data_report", "explanation"),
+    ("backbones", "figures", "html", "heads", "data_report", "explanation", "device_views"),
     ("models", "inference", "features", "report"),
     ("engines",),
     ("extraction", "training", "exhibits"),

@@ -169,10 +169,11 @@ def without_head(network: nn.Module) -> nn.Module:
 
 @dataclass(frozen=True)
 class Backbone:
-    """A network's body, without its head, and how to feed it: what lies in `data/backbone.safetensors`."""
+    """A network's body, without the layer named `head`, and how to feed it: `data/backbone.safetensors`."""
 
     architecture: str
     body: Tensors
+    head: str
     feature_width: int
     preprocessing: Preprocessing
     source: str
@@ -197,14 +198,13 @@ class Backbone:
     def classifier(self, classes: int) -> nn.Module:
         """The network with a head for `classes` classes, all zeros: it begins by knowing nothing of them."""
         network = architecture(self.architecture).build(classes)
-        head = last_linear(network)
         fit = load_into(network, self.body, strict=False)
-        if fit.unexpected_keys or any(not key.startswith(f"{head}.") for key in fit.missing_keys):
+        if fit.unexpected_keys or any(not key.startswith(f"{self.head}.") for key in fit.missing_keys):
             raise UserError(
                 f"data/backbone.safetensors does not fit {self.architecture} as the installed packages build it: "
                 "run `dvc repro -f fetch_backbone`"
             )
-        for parameter in network.get_submodule(head).parameters():
+        for parameter in network.get_submodule(self.head).parameters():
             nn.init.zeros_(parameter)
         return network
 
@@ -234,6 +234,7 @@ def fetch(wanted: params.Backbone) -> Backbone:
     return Backbone(
         architecture=arch.name,
         body=body,
+        head=head,
         feature_width=network.get_parameter(f"{head}.weight").shape[1],
         preprocessing=Preprocessing(wanted.image_size, short_side, arch.mean, arch.std),
         source=source,

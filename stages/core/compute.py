@@ -26,7 +26,7 @@ def settle() -> None:
     Deterministic kernels, and as many compute threads as `PENULTIMATE_THREADS` says, whatever the decoding threads are.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_deterministic_debug_mode("warn")  # use_deterministic_algorithms would load torch's compiler: 1.5 s
     threads = runtime.number_from_environment("PENULTIMATE_THREADS", torch.get_num_threads())
     torch.set_num_threads(max(1, int(threads)))
 
@@ -123,3 +123,8 @@ def budget_bytes() -> float:
     with suppress(OSError, ValueError):  # a container's own limit, where there is one
         memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
     return 1e9 * runtime.number_from_environment("PENULTIMATE_MEMORY", memory / 4e9)
+
+
+def device_budget_bytes(where: torch.device) -> float:
+    """Memory for decoded pictures on a GPU: a quarter of all that it has."""
+    return torch.cuda.get_device_properties(where).total_memory / 4

@@ -18,8 +18,9 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.nn import functional as F
 
+from stages.core import class_weights
 from stages.core.curves import Row, Score, TrainingLog
-from stages.core.params import ClassWeights, TrainHead
+from stages.core.params import TrainHead
 
 STRENGTHS = tuple(10.0 ** (exponent / 2) for exponent in range(-10, 5))  # C from 1e-5 to 1e2: the searched range
 PATIENCE = 2  # strengths past the best one before the search ends
@@ -88,7 +89,7 @@ def train(
         kept = seen[log.kept(options.keep)]
         return Trained(kept, out_of_fold(features, labels, classes, options), *log.chosen(options.keep))
     strength, held_out = choose_strength(features, labels, classes, options)
-    weights = weights_of_classes(labels, classes, options.class_weights)
+    weights = class_weights.of(labels, classes, options.class_weights)
     record(untrained(classes, features.shape[2]))
     head = fit_logistic(features, labels, classes, strength, class_weights=weights, on_iteration=record)
     return Trained(
@@ -99,14 +100,6 @@ def train(
 def untrained(classes: int, width: int) -> Head:
     """The head that gives every class the same probability."""
     return Head(torch.zeros(classes, width), torch.zeros(classes))
-
-
-def weights_of_classes(labels: Tensor, classes: int, how: ClassWeights) -> Tensor:
-    """A weight per class: all 1, or `balanced`: inversely proportional to its count, as in scikit-learn. (classes,)"""
-    if how == "none":
-        return torch.ones(classes)
-    counts = torch.bincount(labels, minlength=classes).clamp(min=1)
-    return len(labels) / (classes * counts.float())
 
 
 # ------------------------------------------------------------------------------------------------ logistic
@@ -258,7 +251,7 @@ def choose_strength(features: Tensor, labels: Tensor, classes: int, options: Tra
     Returns:
         C, and the out-of-fold probabilities at that C: float32 (N, classes).
     """
-    weights = weights_of_classes(labels, classes, options.class_weights)
+    weights = class_weights.of(labels, classes, options.class_weights)
     held_out = [part for _, part in folds(labels, options.folds, options.seed)]
     trained_on = torch.ones(len(held_out), len(labels), dtype=torch.bool)
     for subset, part in zip(trained_on, held_out, strict=True):
@@ -336,7 +329,7 @@ def fit_sgd(
         layer.parameters(), lr=options.lr, momentum=options.momentum, weight_decay=options.weight_decay
     )
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, options.step_epochs, options.step_factor)
-    weights = weights_of_classes(labels, classes, options.class_weights)
+    weights = class_weights.of(labels, classes, options.class_weights)
     for _ in range(options.epochs):
         order = torch.randperm(pictures, generator=random)
         view = torch.randint(views, (pictures,), generator=random)

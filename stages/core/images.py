@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -103,26 +104,31 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def centre_view(image: Image.Image, size: int) -> Pixels:
-    """The centre crop, (size, size, 3).
+@dataclass(frozen=True)
+class Cut:
+    """What of a picture a view shows: a box of its pixels (left, top, right, bottom), and whether it is mirrored."""
+
+    box: tuple[float, float, float, float]
+    left_right: bool = False
+    upside_down: bool = False
+
+
+def centre_cut(width: int, height: int) -> Cut:
+    """The centre crop.
 
     The same as torchvision's Resize(size · 256/224) and CenterCrop(size), up to the rounding of the resized sides,
     but in one step: a strip of 1 x 10,000 pixels does not become a picture of 256 x 2,560,000 in between.
     """
-    side = min(image.size) * CENTRE_SHARE
-    left, top = (image.width - side) / 2, (image.height - side) / 2
-    return _resized(image, (left, top, left + side, top + side), size)
+    side = min(width, height) * CENTRE_SHARE
+    left, top = (width - side) / 2, (height - side) / 2
+    return Cut((left, top, left + side, top + side))
 
 
-def augmented_view(image: Image.Image, size: int, augmentation: Augmentation, rng: np.random.Generator) -> Pixels:
-    """A random resized crop with random flips, (size, size, 3); the draw is torchvision's RandomResizedCrop."""
-    view = _resized(image, _random_box(image.width, image.height, augmentation.crop_scale, rng), size)
+def random_cut(width: int, height: int, augmentation: Augmentation, rng: np.random.Generator) -> Cut:
+    """A random crop with random flips; the draw is torchvision's RandomResizedCrop."""
+    box = _random_box(width, height, augmentation.crop_scale, rng)
     flips = rng.random(2) < 0.5
-    if augmentation.horizontal_flip and flips[0]:
-        view = view[:, ::-1]
-    if augmentation.vertical_flip and flips[1]:
-        view = view[::-1]
-    return np.ascontiguousarray(view)
+    return Cut(box, augmentation.horizontal_flip and bool(flips[0]), augmentation.vertical_flip and bool(flips[1]))
 
 
 def _random_box(
@@ -145,9 +151,21 @@ def _random_box(
     return left, top, left + w, top + h
 
 
-def _resized(image: Image.Image, box: tuple[float, float, float, float], size: int) -> Pixels:
-    resized = image.resize((size, size), Image.Resampling.BILINEAR, box=box)
-    return np.asarray(resized.convert("RGB"))  # only now: one channel of a grey picture is a third of the work
+def view(image: Image.Image, cut: Cut, size: int) -> Pixels:
+    """What `cut` shows of a picture, (size, size, 3)."""
+    resized = image.resize((size, size), Image.Resampling.BILINEAR, box=cut.box)
+    pixels = np.asarray(resized.convert("RGB"))  # only now: one channel of a grey picture is a third of the work
+    return np.ascontiguousarray(pixels[:: -1 if cut.upside_down else 1, :: -1 if cut.left_right else 1])
+
+
+def centre_view(image: Image.Image, size: int) -> Pixels:
+    """The centre crop, (size, size, 3)."""
+    return view(image, centre_cut(*image.size), size)
+
+
+def augmented_view(image: Image.Image, size: int, augmentation: Augmentation, rng: np.random.Generator) -> Pixels:
+    """A random resized crop with random flips, (size, size, 3)."""
+    return view(image, random_cut(*image.size, augmentation, rng), size)
 
 
 def generator(*key: object) -> np.random.Generator:

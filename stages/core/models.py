@@ -1,57 +1,72 @@
 """The one kind of model file that both modes write: a whole network with its head, and how to use it."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from stages.core.backbones import Preprocessing, architecture, last_linear
+from stages.core.backbones import Preprocessing, architecture
 from stages.core.compute import Resolved
 from stages.core.errors import UserError
-from stages.core.tensors import load_into, read_tensors, write_tensors
+from stages.core.tensors import Tensors, load_into, read_tensors, write_tensors
 
 
 @dataclass
 class Model:
     """A trained classifier.
 
-    The file's tensors have the architecture's own names: `network.load_state_dict(load_file(path))` reads it anywhere.
-    `made_by` says which stage made it, by which parameters, and what it was chosen on.
+    tensors: of the whole network, under the architecture's own names: `network.load_state_dict(load_file(path))` reads
+    the file anywhere. head: the name of the last layer. made_by: which stage made it, by which parameters, and what it
+    was chosen on.
     """
 
-    network: nn.Module
+    tensors: Tensors
     architecture: str
+    head: str
     classes: list[str]
     preprocessing: Preprocessing
     precision: Resolved
     made_by: dict[str, Any]
 
+    @cached_property
+    def network(self) -> nn.Module:
+        """The network in eval mode, on the CPU; who needs the head alone need not pay for the library that builds it.
+
+        Raises:
+            UserError: the tensors do not fit it.
+        """
+        network = architecture(self.architecture).build(len(self.classes))
+        try:
+            load_into(network, self.tensors)
+        except RuntimeError:
+            raise UserError(
+                f"the model does not fit {self.architecture} as the installed packages build it: run `dvc repro`"
+            ) from None
+        return network.eval()
+
+    def logits(self, features: Tensor) -> Tensor:
+        """What the head makes of penultimate features (N, D): (N, classes)."""
+        return F.linear(features, self.tensors[f"{self.head}.weight"], self.tensors[f"{self.head}.bias"])
+
     def caveat(self) -> str:
         """What whoever shows a number of this model must say with it."""
         return "kept at its best epoch on these very pictures: optimistic" if self.made_by["chosen_on"] == "val" else ""
 
-    def head(self) -> nn.Module:
-        """The last layer: penultimate features to logits."""
-        return self.network.get_submodule(last_linear(self.network))
-
     def save(self, path: Path) -> None:
-        facts = {key: value for key, value in vars(self).items() if key != "network"}
+        facts = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "tensors"}
         facts["preprocessing"] = asdict(self.preprocessing)
-        write_tensors(path, self.network.state_dict(), facts)
+        write_tensors(path, self.tensors, facts)
 
     @classmethod
     def load(cls, path: Path) -> "Model":
-        """Read a model, in eval mode, on the CPU.
+        """Read a model.
 
         Raises:
             UserError: the file is missing or damaged.
         """
         tensors, facts = read_tensors(path)
-        network = architecture(facts["architecture"]).build(len(facts["classes"]))
-        try:
-            load_into(network, tensors)
-        except RuntimeError:
-            raise UserError(f"{path} does not fit {facts['architecture']} as the installed packages build it") from None
         facts["preprocessing"] = Preprocessing.of(facts["preprocessing"])
-        return cls(network=network.eval(), **facts)
+        return cls(tensors=tensors, **facts)

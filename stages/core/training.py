@@ -11,10 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import SGD, AdamW, Optimizer, lr_scheduler
 
-from stages.core import checkpoints, compute, curves, images, inference, runtime
+from stages.core import checkpoints, class_weights, compute, curves, device_views, images, inference, runtime
 from stages.core.backbones import Preprocessing, last_linear
 from stages.core.errors import UserError
-from stages.core.heads import weights_of_classes
 from stages.core.manifest import Split
 from stages.core.params import Finetune
 from stages.core.tensors import load_into
@@ -65,8 +64,14 @@ class Trainer:
             )
             for split in (train, val)
         )
+        # On a processor Pillow cuts a view in less time than products of matrices take.
+        self._on_device = (
+            device_views.PicturesOnDevice(self.train_pictures, device, budget_bytes=compute.device_budget_bytes(device))
+            if device.type == "cuda"
+            else None
+        )
         self.train_labels, self.val_labels = torch.tensor(train.labels), torch.tensor(val.labels)
-        weights = weights_of_classes(self.train_labels, len(train.classes), options.class_weights)
+        weights = class_weights.of(self.train_labels, len(train.classes), options.class_weights)
         self.loss = nn.CrossEntropyLoss(weights.to(device), label_smoothing=options.label_smoothing)
         self.optimizer = optimizer_of(network, options)
         self.steps_per_epoch = len(self._plan(0))
@@ -97,7 +102,21 @@ class Trainer:
         """Train for one epoch (counted from 0), or for what is left of it, then look at val: a row of training.csv.
 
         The train numbers are running means over the epoch, of augmented pictures, without smoothing or weights.
+
+        Raises:
+            UserError: the memory does not suffice, or the loss is no number any more.
         """
+        try:
+            return self._epoch(epoch, after_step)
+        except (MemoryError, RuntimeError) as error:
+            if not compute.is_out_of_memory(error):
+                raise
+            raise UserError(
+                f"out of memory: lower finetune.batch_size (now {self.options.batch_size}); the result "
+                "depends on it, so it is yours to choose"
+            ) from None
+
+    def _epoch(self, epoch: int, after_step: Callable[[], None]) -> curves.Row:
         set_training_mode(self.network, self.options)
         begun = self._begun
         plan = self._plan(epoch)[begun.steps :]
@@ -110,14 +129,7 @@ class Trainer:
         for batch, pixels in bar:
             labels = self.train_labels[batch].to(self.device)
             try:
-                logits = self._step(torch.from_numpy(pixels).to(self.device), labels)
-            except (MemoryError, RuntimeError) as error:
-                if compute.is_out_of_memory(error):
-                    raise UserError(
-                        f"out of memory: lower finetune.batch_size (now {self.options.batch_size}); the result "
-                        "depends on it, so it is yours to choose"
-                    ) from None
-                raise
+                logits = self._step(pixels.to(self.device), labels)
             except _DivergedError as error:
                 place = f"epoch {epoch + 1}, batch {begun.steps + 1} of {self.steps_per_epoch}"
                 raise UserError(f"{place}: the loss is {error}: {self._advice}") from None
@@ -170,16 +182,21 @@ class Trainer:
             plan[-1] += alone
         return plan
 
-    def _views(self, epoch: int, plan: list[list[int]]) -> Iterator[images.Pixels]:
-        """The augmented uint8 batches of an epoch, made ahead in threads."""
+    def _views(self, epoch: int, plan: list[list[int]]) -> Iterator[Tensor]:
+        """The augmented batches of an epoch, uint8 (B, S, S, 3), made ahead in threads or on the GPU."""
+        size = self.preprocessing.image_size
+
+        def cut(index: int, shape: tuple[int, int]) -> images.Cut:
+            key = (self.options.seed, self.train.pictures[index].sha256, "epoch", epoch)
+            return images.random_cut(*shape, self.options, images.generator(*key))
 
         def view(index: int) -> images.Pixels:
-            key = (self.options.seed, self.train.pictures[index].sha256, "epoch", epoch)
-            return images.augmented_view(
-                self.train_pictures[index], self.preprocessing.image_size, self.options, images.generator(*key)
-            )
+            image = self.train_pictures[index]
+            return images.view(image, cut(index, image.size), size)
 
-        return images.batches(plan, view)
+        if self._on_device:
+            return self._on_device.views(plan, cut, size)
+        return map(torch.from_numpy, images.batches(plan, view))
 
     def first_batch(self, most: int) -> tuple[images.Pixels, list[str]]:
         """The first training batch (at most so many of it) as the network will see it, and its labels.
@@ -188,7 +205,7 @@ class Trainer:
         """
         plan = [self._plan(0)[0][:most]]
         pixels = next(self._views(0, plan))
-        return pixels, [self.train.pictures[index].label for index in plan[0]]
+        return pixels.cpu().numpy(), [self.train.pictures[index].label for index in plan[0]]
 
 
 def train(trainer: Trainer, log: curves.TrainingLog, kept: checkpoints.Checkpoints) -> dict[str, Tensor]:

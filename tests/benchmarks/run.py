@@ -86,7 +86,7 @@ def resnet18() -> Backbone:
     """With random weights: the time does not depend on them."""
     network = architecture("resnet18").build(1)
     body = {key: value for key, value in network.state_dict().items() if not key.startswith("fc.")}
-    return Backbone("resnet18", body, 512, default_backbone().preprocessing, "random", "0" * 64)
+    return Backbone("resnet18", body, "fc", 512, default_backbone().preprocessing, "random", "0" * 64)
 
 
 def both_splits() -> manifest.Split:
@@ -103,7 +103,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 def plain_torch() -> None:
     """Undo the settings of ours that a plain user does not have."""
-    torch.use_deterministic_algorithms(False)
+    torch.set_deterministic_debug_mode("default")
 
 
 def image_folder(bench: Bench) -> Path:

@@ -14,7 +14,7 @@ import torchvision.models as zoo
 from torch import nn
 
 from stages.core import backbones, download, features, params
-from stages.core.backbones import Backbone, Preprocessing, Url, Wheel, architecture
+from stages.core.backbones import Backbone, Preprocessing, Url, Wheel, architecture, without_head
 from stages.core.errors import UserError
 from stages.core.models import Model
 from stages.core.tensors import Tensors, write_tensors
@@ -327,16 +327,16 @@ def test_a_model_says_the_same_after_a_round_trip(trained: Tensors) -> None:
     torch.save(trained, "w.pth")
     network = backbones.fetch(wanted("w.pth")).classifier(3).eval()
     nn.init.normal_(network.get_parameter("fc.weight"))
-    model = Model(
-        network, "resnet18", ["a", "b", "c"], Preprocessing(64, None, (0.5,) * 3, (0.5,) * 3), "float32", {"x": 1}
-    )
+    preprocessing = Preprocessing(64, None, (0.5,) * 3, (0.5,) * 3)
+    model = Model(network.state_dict(), "resnet18", "fc", ["a", "b", "c"], preprocessing, "float32", {"x": 1})
     model.save(Path("model.safetensors"))
     loaded = Model.load(Path("model.safetensors"))
     pictures = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
         assert torch.equal(loaded.network(pictures), network(pictures))
+        assert torch.equal(loaded.logits(without_head(network)(pictures)), loaded.network(pictures))
     assert not loaded.network.training
-    for fact in ("architecture", "classes", "preprocessing", "precision", "made_by"):
+    for fact in ("architecture", "head", "classes", "preprocessing", "precision", "made_by"):
         assert getattr(loaded, fact) == getattr(model, fact)
     plain = zoo.resnet18(num_classes=3)  # the file needs nothing of this project
     plain.load_state_dict(safetensors.torch.load_file("model.safetensors"))

@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from stages.core import heads
+from stages.core import class_weights, heads
 from stages.core.heads import Head
 from stages.core.params import TrainHead
 
@@ -69,7 +69,7 @@ def accuracy(scores: Tensor, labels: Tensor) -> float:
 @pytest.mark.parametrize(("classes", "strength"), [(4, 1e-3), (4, 0.1), (4, 1.0), (2, 0.1)])
 def test_the_logistic_head_is_scikit_learns(classes: int, strength: float, views: int, balanced: bool) -> None:
     features, labels = some(classes=classes, views=views)
-    weights = heads.weights_of_classes(labels, classes, "balanced" if balanced else "none")
+    weights = class_weights.of(labels, classes, "balanced" if balanced else "none")
     ours = heads.fit_logistic(features, labels, classes, strength, class_weights=weights)
 
     rows = features.reshape(-1, features.shape[2]).double().numpy()
@@ -106,10 +106,10 @@ def test_the_fit_can_be_watched_and_started_elsewhere() -> None:
     assert largest_difference(warm, features, cold(features[:, 0]).softmax(1).numpy()) < 3e-3
 
 
-def test_weights_of_classes() -> None:
+def test_a_balanced_class_weighs_the_more_the_rarer_it_is() -> None:
     labels = torch.tensor([0, 0, 0, 1])
-    assert heads.weights_of_classes(labels, 2, "none").tolist() == [1, 1]
-    assert heads.weights_of_classes(labels, 2, "balanced").tolist() == pytest.approx([4 / 6, 4 / 2])
+    assert class_weights.of(labels, 2, "none").tolist() == [1, 1]
+    assert class_weights.of(labels, 2, "balanced").tolist() == pytest.approx([4 / 6, 4 / 2])
 
 
 # ------------------------------------------------------------------------------------------------ folds
