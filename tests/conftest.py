@@ -1,5 +1,9 @@
 """A small real project to run DVC in: generated pictures, a small network with random weights, one thread."""
 
+import fcntl
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
 from tests.project import Project, draw_pictures
@@ -18,23 +22,70 @@ SMALL = {
     "finetune.warmup_epochs": 1.0,
     "finetune.checkpoint_minutes": 0.001,
 }
+MadeOnce = Callable[[str, Callable[[Path], None]], Path]
+ON_ONE_THREAD = {"PENULTIMATE_THREADS": "1", "PENULTIMATE_DEVICE": "cpu"}
+# Begun first, so that two workers end at about the same time. xdist gives the first two tests to one of them, and the
+# next two to the other, which should not wait for `done`.
+LONGEST = (
+    "test_a_changed_key_runs_exactly_what_is_below_it",
+    "test_a_sweep_is_queued_run_and_compared",
+    "test_the_tutorial_runs_from_urls_to_metrics",
+    "test_two_runs_at_once_share_the_side_caches",
+    "test_a_command_does_what_the_readme_says[dvc exp run -S train_head.folds=10]",
+    "test_two_runs_give_the_same_bytes_whatever_the_workers",
+    "test_the_tour_from_own_pictures_to_a_result",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {name: i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: (rank.get(item.name, len(LONGEST)), "done" not in getattr(item, "fixturenames", ())))
 
 
 @pytest.fixture(scope="session")
-def fresh(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The project before its first run, with 2 x 16 pictures of the user's own, watched."""
-    folder = tmp_path_factory.mktemp("fresh")
-    draw_pictures(folder / "photos", per_class=16)
-    project = Project.of_this_tree(folder / "project", PENULTIMATE_THREADS="1", PENULTIMATE_DEVICE="cpu")
-    project.set(data__source=str(folder / "photos"), data__watch=str(folder / "photos"), **SMALL)
+def made_once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> MadeOnce:
+    """Give a folder that the first worker to ask for it makes, and all others find made."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own if worker_id == "master" else own.parent
+
+    def get(name: str, make: Callable[[Path], None]) -> Path:
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (shared / name).exists():
+                make(shared / f"{name}-unfinished")
+                (shared / f"{name}-unfinished").rename(shared / name)
+        return shared / name
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def photos(made_once: MadeOnce) -> Path:
+    """2 x 16 pictures of the user's own."""
+    return made_once("photos", lambda folder: draw_pictures(folder, per_class=16))
+
+
+@pytest.fixture(scope="session")
+def fresh(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The project before its first run, with the user's own pictures, watched."""
+    project = Project.of_this_tree(tmp_path_factory.mktemp("fresh") / "project", **ON_ONE_THREAD)
+    project.set(data__source=str(photos), data__watch=str(photos), **SMALL)
     project.commit("small")
     return project
 
 
 @pytest.fixture(scope="session")
-def done(fresh: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+def done(
+    fresh: Project,
+    made_once: MadeOnce,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Project:
     """The project after a first `dvc repro`, committed. Read it; `copy` it to change it."""
-    project = fresh.copy(tmp_path_factory.mktemp("done") / "project")
-    project.repro()
-    project.commit("first run")
-    return project
+
+    def first_run(folder: Path) -> None:
+        project = fresh.copy(folder)
+        project.repro()
+        project.commit("first run")
+
+    made = Project(made_once("done", first_run), **fresh.added)
+    return made.copy(tmp_path_factory.mktemp("done") / "project")

@@ -134,16 +134,14 @@ def test_a_model_that_does_not_survive_the_export_is_not_kept(
         export.to_torchscript(model, tmp_path, tmp_path / "out")
 
 
-def test_a_new_project_begins_around_a_folder_of_pictures(fresh: Project, tmp_path: Path) -> None:
+def test_a_new_project_begins_around_a_folder_of_pictures(fresh: Project, photos: Path, tmp_path: Path) -> None:
     draw_pictures(tmp_path / "photos of mine", per_class=16)
     said = penultimate("init", "photos of mine", cwd=tmp_path)
     project = Project(tmp_path / "photos of mine-classifier", PENULTIMATE_THREADS="1", PENULTIMATE_DEVICE="cpu")
     assert "git commit -qm 'a new project' && dvc repro" in said
     assert f"source: {tmp_path}/photos of mine" in (project.folder / "params.yaml").read_text()
     shutil.copy(fresh.folder / "params.yaml", tmp_path)  # a small network, not the pictures
-    small = (
-        (tmp_path / "params.yaml").read_text().replace(f"{fresh.folder.parent}/photos", f"{tmp_path}/photos of mine")
-    )
+    small = (tmp_path / "params.yaml").read_text().replace(str(photos), f"{tmp_path}/photos of mine")
     (project.folder / "params.yaml").write_text(small)
     project.run("git", "config", "user.name", "A Tester")
     project.run("git", "config", "user.email", "tester@example.org")

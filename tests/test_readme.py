@@ -61,11 +61,10 @@ def test_every_command_is_run_somewhere() -> None:
 
 
 @pytest.mark.parametrize("command", HERE)
-def test_a_command_does_what_the_readme_says(done: Project, fresh: Project, tmp_path: Path, command: str) -> None:
+def test_a_command_does_what_the_readme_says(done: Project, photos: Path, tmp_path: Path, command: str) -> None:
     project = done.copy(tmp_path / "project")
     (project.folder / "notes.txt").write_text("my own work, not committed yet")
-    photos = str(fresh.folder.parent / "photos")
-    said = shell(project, block(command).replace("/photos", photos), project.folder)
+    said = shell(project, block(command).replace("/photos", str(photos)), project.folder)
     if command == "dvc metrics show":
         assert "vs_other.accuracy_delta" in said
         assert "results/linear/metrics.json" in said
@@ -74,12 +73,11 @@ def test_a_command_does_what_the_readme_says(done: Project, fresh: Project, tmp_
         assert len(list((project.folder / "sorted").rglob("*.png"))) == 32
 
 
-def test_the_tour_from_own_pictures_to_a_result(done: Project, fresh: Project, tmp_path: Path) -> None:
-    photos = str(fresh.folder.parent / "photos")
+def test_the_tour_from_own_pictures_to_a_result(done: Project, fresh: Project, photos: Path, tmp_path: Path) -> None:
     small = (
         f"cp {fresh.folder / 'params.yaml'} . && git add -A && git -c user.name=T -c user.email=t@example.org commit"
     )
-    script = block("penultimate init").replace("/photos", photos).replace("git commit", small)
+    script = block("penultimate init").replace("/photos", str(photos)).replace("git commit", small)
     shell(done, script, tmp_path)
     result = tmp_path / "photos-classifier"
     assert (result / "results/report.html").exists()
