@@ -28,7 +28,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from stages.core import archives, images, twins
+from stages.core import archives, images, png, twins
 from stages.core.errors import UserError
 
 HANGS_AFTER = 60.0  # seconds
@@ -159,12 +159,14 @@ def decode(content: bytes) -> str:
     with tempfile.TemporaryDirectory() as folder, _guarded():
         path = Path(folder) / "picture.jpg"
         path.write_bytes(content)
+        short_cut = png.plain(path)
         try:
             image = images.decode(path, short_side=16)
         except images.PictureError as error:
             assert len(str(error).splitlines()) == 1
             return "refused"
         assert image.mode in {"RGB", "L"}
+        assert short_cut is None or np.array_equal(short_cut, np.asarray(images.decode(path)))
         assert images.centre_view(image, 8).shape == (8, 8, 3)
         twins.perceptual_hash(image)
         return "accepted"

@@ -5,7 +5,7 @@
 
 LAYERS = (
     ("errors",),
-    ("files", "params", "runtime"),
+    ("files", "params", "runtime", "png"),
     ("download", "rows", "archives", "manifest", "predictions", "comparison", "tensors", "curves", "class_weights"),
     ("feature_cache", "checkpoints", "sources", "splits", "twins", "label_errors", "images", "compute", "scores"),
     ("backbones", "figures", "html", "heads", "data_report", "explanation", "device_views"),

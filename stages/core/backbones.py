@@ -18,7 +18,16 @@ from torch import Tensor, nn
 from stages.core import download, params, runtime
 from stages.core.errors import UserError
 from stages.core.files import sha256_of
-from stages.core.tensors import Tensors, digest, load_into, read_checkpoint, read_tensors, tensors_in, write_tensors
+from stages.core.tensors import (
+    Tensors,
+    digest,
+    load_into,
+    of_this_version,
+    read_checkpoint,
+    read_tensors,
+    tensors_in,
+    write_tensors,
+)
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 RANDOM_WEIGHTS_SEED = 0
@@ -189,11 +198,12 @@ class Backbone:
         """Read `data/backbone.safetensors`.
 
         Raises:
-            UserError: the file is missing or damaged.
+            UserError: the file is missing, damaged, or of another version.
         """
         body, facts = read_tensors(path)
-        facts["preprocessing"] = Preprocessing.of(facts["preprocessing"])
-        return cls(body=body, **facts)
+        with of_this_version(path):
+            facts["preprocessing"] = Preprocessing.of(facts["preprocessing"])
+            return cls(body=body, **facts)
 
     def classifier(self, classes: int) -> nn.Module:
         """The network with a head for `classes` classes, all zeros: it begins by knowing nothing of them."""

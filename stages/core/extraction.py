@@ -129,7 +129,7 @@ def _per_picture(todo: npt.NDArray[np.intp], views: int) -> Iterator[tuple[int, 
 def _views(item: tuple[Picture, list[int]], *, preprocessing: Preprocessing, options: Extract) -> images.Pixels:
     """Views of a picture, (n, S, S, 3): view 0 is the centre crop, the others are augmentations."""
     picture, views = item
-    image = images.decode(picture.file, short_side=preprocessing.short_side)
+    image = images.decode_fast(picture.file, short_side=preprocessing.short_side)
     size = preprocessing.image_size
     return np.stack(
         [

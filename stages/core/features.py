@@ -8,7 +8,7 @@ from torch import Tensor
 
 from stages.core import compute
 from stages.core.backbones import Preprocessing
-from stages.core.tensors import read_tensors
+from stages.core.tensors import of_this_version, read_tensors
 
 
 @dataclass
@@ -40,10 +40,11 @@ class Features:
         """Read a split's features.
 
         Raises:
-            UserError: the file is missing or damaged.
+            UserError: the file is missing, damaged, or of another version.
         """
         tensors, facts = read_tensors(path)
-        facts["preprocessing"] = Preprocessing.of(facts["preprocessing"])
-        features = tensors.pop("features").float()
-        features = features.reshape(-1, facts.pop("views"), features.shape[1])
-        return cls(features=features, labels=tensors["labels"], sha256=tensors["sha256"], **facts)
+        with of_this_version(path):
+            facts["preprocessing"] = Preprocessing.of(facts["preprocessing"])
+            features = tensors.pop("features").float()
+            features = features.reshape(-1, facts.pop("views"), features.shape[1])
+            return cls(features=features, labels=tensors["labels"], sha256=tensors["sha256"], **facts)

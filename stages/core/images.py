@@ -19,14 +19,13 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from stages.core import runtime
+from stages.core import png, runtime
 from stages.core.errors import UserError
 from stages.core.params import Augmentation
 
-Pixels = npt.NDArray[np.uint8]
+Pixels = png.Pixels
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -35,7 +34,6 @@ ASPECT_RATIOS = (3 / 4, 4 / 3)  # of random crops, as in torchvision's RandomRes
 CROP_TRIES = 10
 
 NO_DEFINED_RANGE = {"F": "floating-point", "I": "32-bit integer"}
-MOST_PIXELS = 89_478_485  # beyond it a small file may be made to fill the memory; where Pillow begins to warn
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `decode` refuses instead
 warnings.filterwarnings("ignore", module="PIL")  # about damaged metadata, which we do not use
 
@@ -63,20 +61,18 @@ def decode(path: Path, *, short_side: int | None = None) -> Image.Image:
     """
     try:
         with Image.open(path) as image:
-            if image.width * image.height > MOST_PIXELS:
-                raise PictureError(path, f"more than {MOST_PIXELS / 1e6:.0f} megapixels")
+            if image.width * image.height > png.MOST_PIXELS:
+                raise PictureError(path, f"more than {png.MOST_PIXELS / 1e6:.0f} megapixels")
             if image.mode in NO_DEFINED_RANGE:
                 raise PictureError(path, f"{NO_DEFINED_RANGE[image.mode]} pixels have no defined range")
             if short_side:
                 image.draft(None, _shrunk(image, short_side))  # type: ignore[arg-type]  # None keeps the mode
             image.load()
-            upright = _eight_bits(ImageOps.exif_transpose(image))
-            smaller = _shrunk(upright, short_side or min(upright.size))
-            return upright if smaller == upright.size else upright.resize(smaller, Image.Resampling.BILINEAR)
+            return _at_most(_eight_bits(ImageOps.exif_transpose(image)), short_side)
     except UnidentifiedImageError:
         raise PictureError(path, "not a picture, or of a kind that Pillow does not read") from None
     except Image.DecompressionBombError:
-        raise PictureError(path, f"more than {MOST_PIXELS / 1e6:.0f} megapixels") from None
+        raise PictureError(path, f"more than {png.MOST_PIXELS / 1e6:.0f} megapixels") from None
     except MemoryError:
         raise PictureError(path, "does not fit in memory") from None
     except PictureError:
@@ -85,6 +81,20 @@ def decode(path: Path, *, short_side: int | None = None) -> Image.Image:
         if isinstance(error, OSError) and error.errno:
             raise PictureError(path, f"cannot be read: {error.strerror}") from None
         raise PictureError(path, f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from None
+
+
+def decode_fast(path: Path, *, short_side: int | None = None) -> Image.Image:
+    """`decode`, with a short cut for plain PNGs where few threads decode.
+
+    The pixels are the same. It may take a damaged file that Pillow refuses: who judges files calls `decode`.
+    """
+    pixels = png.plain(path) if runtime.workers() <= png.MOST_THREADS else None
+    return decode(path, short_side=short_side) if pixels is None else _at_most(Image.fromarray(pixels), short_side)
+
+
+def _at_most(image: Image.Image, short_side: int | None) -> Image.Image:
+    smaller = _shrunk(image, short_side or min(image.size))
+    return image if smaller == image.size else image.resize(smaller, Image.Resampling.BILINEAR)
 
 
 def _shrunk(image: Image.Image, short_side: int) -> tuple[int, int]:
@@ -184,7 +194,7 @@ class Pictures:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Image.Image:
-        return decode(self.paths[index], short_side=self.short_side)
+        return decode_fast(self.paths[index], short_side=self.short_side)
 
 
 class DecodedPictures(Pictures):

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from stages.core.backbones import Preprocessing, architecture
 from stages.core.compute import Resolved
 from stages.core.errors import UserError
-from stages.core.tensors import Tensors, load_into, read_tensors, write_tensors
+from stages.core.tensors import Tensors, load_into, of_this_version, read_tensors, write_tensors
 
 
 @dataclass
@@ -65,8 +65,9 @@ class Model:
         """Read a model.
 
         Raises:
-            UserError: the file is missing or damaged.
+            UserError: the file is missing, damaged, or of another version.
         """
         tensors, facts = read_tensors(path)
-        facts["preprocessing"] = Preprocessing.of(facts["preprocessing"])
-        return cls(tensors=tensors, **facts)
+        with of_this_version(path):
+            facts["preprocessing"] = Preprocessing.of(facts["preprocessing"])
+            return cls(tensors=tensors, **facts)

@@ -6,6 +6,8 @@ A pickle is never loaded: PyTorch checkpoints are read with `weights_only=True`.
 import hashlib
 import json
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,19 @@ def read_tensors(path: Path) -> tuple[Tensors, dict[str, Any]]:
         return safetensors.torch.load_file(path), facts
     except SafetensorError as error:
         raise UserError(f"{path} is damaged ({error}): run `dvc repro` to make it again") from None
+
+
+@contextmanager
+def of_this_version(path: Path) -> Iterator[None]:
+    """For the block that takes a file's facts apart.
+
+    Raises:
+        UserError: it expects others than the file has.
+    """
+    try:
+        yield
+    except (KeyError, TypeError):
+        raise UserError(f"{path}: made by another version of penultimate; `dvc repro` makes it again") from None
 
 
 def load_into(network: nn.Module, tensors: Tensors, *, strict: bool = True) -> Any:

@@ -338,6 +338,9 @@ def test_a_model_says_the_same_after_a_round_trip(trained: Tensors) -> None:
     assert not loaded.network.training
     for fact in ("architecture", "head", "classes", "preprocessing", "precision", "made_by"):
         assert getattr(loaded, fact) == getattr(model, fact)
+    write_tensors(Path("old.safetensors"), model.tensors, {"architecture": "resnet18", "classes": ["a"]})
+    with pytest.raises(UserError, match="made by another version"):
+        Model.load(Path("old.safetensors"))
     plain = zoo.resnet18(num_classes=3)  # the file needs nothing of this project
     plain.load_state_dict(safetensors.torch.load_file("model.safetensors"))
 

@@ -41,7 +41,7 @@ def test_the_budget_changes_no_bit_and_what_fits_is_decoded_once(
         Image.fromarray(pixels).save(path)
     seen: list[Path] = []
     decode = images.decode
-    monkeypatch.setattr(images, "decode", lambda path, *, short_side: seen.append(path) or decode(path))  # type: ignore[func-returns-value]
+    monkeypatch.setattr(images, "decode_fast", lambda path, *, short_side: seen.append(path) or decode(path))  # type: ignore[func-returns-value]
     pictures = PicturesOnDevice(images.Pictures(paths, short_side=None), torch.device("cpu"), budget_bytes=budget)
 
     def cut(index: int, size: tuple[int, int]) -> images.Cut:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms import v2
 
-from stages.core import images
+from stages.core import images, png
 from stages.core.params import Augmentation
 
 RED, BLUE, WHITE, BLACK = (255, 0, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
@@ -140,6 +140,49 @@ def test_a_turned_camera_gives_an_upright_picture(tmp_path: Path, orientation: i
     assert np.array_equal(decoded(path), upright)
 
 
+def written(mode: str, width: int, height: int, seed: int, **options: Any) -> bytes:
+    """A PNG of noise whose rows have all kinds of filters."""
+    noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8) // 8 * 7
+    stream = io.BytesIO()
+    Image.fromarray(np.sort(noise, axis=1)).convert(mode).save(stream, "png", **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "P", "LA", "RGBA", "1", "I;16"])
+@pytest.mark.parametrize("workers", ["1", "16"])
+def test_the_short_cut_gives_the_same_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, workers: str
+) -> None:
+    monkeypatch.setenv("PENULTIMATE_WORKERS", workers)
+    path = tmp_path / "a.png"
+    for seed, (width, height) in enumerate([(1, 1), (7, 40), (300, 200)]):
+        path.write_bytes(written(mode, width, height, seed))
+        for short_side in (None, 30):
+            ours, theirs = (f(path, short_side=short_side) for f in (images.decode_fast, images.decode))
+            assert ours.mode == theirs.mode
+            assert np.array_equal(np.asarray(ours), np.asarray(theirs))
+    assert (png.plain(path) is not None) == (mode in {"L", "RGB"})
+
+
+def test_what_is_no_plain_png_is_left_to_pillow(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    turned = Image.Exif()
+    turned[EXIF_ORIENTATION] = 6
+    whole = written("RGB", 30, 20, 0)
+    for content in (
+        written("RGB", 30, 20, 0, transparency=(0, 0, 0)),
+        written("RGB", 30, 20, 0, exif=turned),
+        whole[: len(whole) // 2],
+        whole[:20],
+        b"",
+    ):
+        path.write_bytes(content)
+        assert png.plain(path) is None
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(images.PictureError, match="damaged: image file is truncated"):
+        images.decode_fast(path)
+
+
 # ------------------------------------------------------------------------------------------------ views
 
 
@@ -259,7 +302,7 @@ def test_a_picture_is_decoded_once_whatever_the_memory_budget(tmp_path: Path, mo
     decode = images.decode
     for budget in (0, 3000, 1e9):
         seen: list[Path] = []
-        monkeypatch.setattr(images, "decode", lambda path, *, short_side: seen.append(path) or decode(path))  # type: ignore[func-returns-value]  # noqa: B023
+        monkeypatch.setattr(images, "decode_fast", lambda path, *, short_side: seen.append(path) or decode(path))  # type: ignore[func-returns-value]  # noqa: B023
         pictures = images.DecodedPictures(paths, short_side=None, budget_bytes=budget, folder=tmp_path)
         for i in (0, 1, 2, 3, 3, 2, 1, 0):
             assert np.array_equal(np.asarray(pictures[i]), truth[i])
