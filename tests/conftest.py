@@ -21,6 +21,7 @@ SMALL = {
     "finetune.precision": "float32",
     "finetune.warmup_epochs": 1.0,
     "finetune.checkpoint_minutes": 0.001,
+    "evaluate.pictures": 4,
 }
 MadeOnce = Callable[[str, Callable[[Path], None]], Path]
 ON_ONE_THREAD = {"PENULTIMATE_THREADS": "1", "PENULTIMATE_DEVICE": "cpu"}

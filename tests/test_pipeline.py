@@ -2,15 +2,17 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from ruamel.yaml import YAML
 
 from stages.core import images, inference, manifest
 from stages.core.models import Model
 from stages.core.predictions import Predictions
-from tests.project import Project, draw_pictures
+from tests.project import REPOSITORY, Project, draw_pictures
 
 ALL = {
     "fetch_data",
@@ -95,22 +97,52 @@ def test_a_failed_run_leaves_the_last_good_results_within_reach(done: Project, t
 
 def test_a_changed_key_runs_exactly_what_is_below_it(done: Project, tmp_path: Path) -> None:
     project = done.copy(tmp_path / "project")
-    others = tmp_path / "others"
-    draw_pictures(others, per_class=14, seed=1)
     changes: dict[str, dict[str, object]] = {
         "mode": {"mode": "linear"},
         "evaluate": {"evaluate__calibration_bins": 4},
         "train_head": {"train_head__folds": 3},
         "finetune": {"finetune__lr": 1e-3},
         "extract": {"extract__seed": 7},
-        "prepare": {"prepare__val_fraction": 0.5},
-        "backbone": {"backbone__image_size": 40},
-        "data": {"data__source": str(others), "data__watch": str(others)},
     }
-    assert set(changes) == set(BELOW)
     for section, values in changes.items():
         project.set(**values)
         assert project.repro() == BELOW[section], section
+
+
+def test_a_key_further_up_runs_all_on_the_way_to_what_is_wanted(done: Project, tmp_path: Path) -> None:
+    project = done.copy(tmp_path / "project")
+    project.set(prepare__val_fraction=0.5)
+    assert project.repro("train_head") == {"prepare", "extract", "train_head"}
+    project.set(backbone__image_size=40)
+    assert project.repro("train_head") == {"fetch_backbone", "extract", "train_head"}
+
+
+@pytest.mark.parametrize("section", sorted(BELOW))
+def test_dvc_yaml_puts_every_stage_below_the_sections_it_depends_on(section: str) -> None:
+    stages = resolved_stages()
+    found = {name for name, stage in stages.items() if section in stage["params"]}
+    while more := {
+        name
+        for name, stage in stages.items()
+        if name not in found and any(set(stage["deps"]) & stages[above]["outs"] for above in found)
+    }:
+        found |= more
+    assert found == BELOW[section]
+
+
+def resolved_stages() -> dict[str, dict[str, Any]]:
+    """dvc.yaml's stages as DVC sees them: `foreach` unrolled; deps, params, and all kinds of outs by their names."""
+    stages: dict[str, dict[str, Any]] = {}
+    for name, declared in YAML(typ="safe").load(REPOSITORY / "dvc.yaml")["stages"].items():
+        each = declared.get("foreach", [""])
+        for key in each:
+            text = json.dumps(declared.get("do", declared)).replace("${key}", key).replace("${item}", key)
+            if isinstance(each, dict):
+                text = text.replace("${item.input}", each[key]["input"])
+            stage = json.loads(text)
+            outs = [*stage.get("outs", []), *(path for metric in stage.get("metrics", []) for path in metric)]
+            stages[f"{name}@{key}" if key else name] = stage | {"outs": set(outs)}
+    return stages
 
 
 def test_switching_the_mode_runs_compare_alone_and_diffs_every_metric(done: Project, tmp_path: Path) -> None:
