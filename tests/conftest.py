@@ -1,6 +1,7 @@
 """A small real project to run DVC in: generated pictures, a small network with random weights, one thread."""
 
 import fcntl
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,10 +53,12 @@ def made_once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> MadeO
     def get(name: str, make: Callable[[Path], None]) -> Path:
         with (shared / f"{name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not (shared / name).exists():
-                make(shared / f"{name}-unfinished")
-                (shared / f"{name}-unfinished").rename(shared / name)
-        return shared / name
+            made, unfinished = shared / name, shared / f"{name}-unfinished"
+            if not made.exists():
+                shutil.rmtree(unfinished, ignore_errors=True)
+                make(unfinished)
+                unfinished.rename(made)
+        return made
 
     return get
 

@@ -34,7 +34,6 @@ Found = list[tuple[str, float]]  # classes with their probabilities, the most li
 Write = Callable[[Path, Found], None]
 
 SOME_UNREADABLE = 3  # the exit code where pictures were left out
-AHEAD = 64  # pictures decoded before the network asks for them
 SHOWN = 5  # unreadable pictures that are named on the terminal
 
 
@@ -131,7 +130,7 @@ def classified(
             return error.reason
 
     def views() -> Iterator[images.Pixels]:
-        for path, result in zip(paths, images.in_threads(paths, view, ahead=AHEAD), strict=True):
+        for path, result in zip(paths, images.in_threads(paths, view), strict=True):
             if isinstance(result, str):
                 unreadable.append((path, result))
             else:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages.core import images, runtime
+from stages.core import images
 from stages.core.images import Cut
 
 
@@ -34,7 +34,7 @@ class PicturesOnDevice:
             missing = (i for i in batch if i not in self._kept)
             return {i: torch.from_numpy(np.array(self._pictures[i].convert("RGB"))) for i in missing}
 
-        for batch, new in zip(plan, images.in_threads(plan, decoded, ahead=2 * runtime.workers()), strict=True):
+        for batch, new in zip(plan, images.in_threads(plan, decoded, ahead=2), strict=True):
             pictures = [self._kept[i] if i in self._kept else self._keep(i, new[i]) for i in batch]
             cuts = [cut(i, (each.shape[1], each.shape[0])) for i, each in zip(batch, pictures, strict=True)]
             yield resampled(pictures, cuts, size)

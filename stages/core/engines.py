@@ -85,11 +85,11 @@ class _FromPixels(nn.Module):
 
 
 def _openvino(compiled: Any, batches: Iterable[images.Pixels]) -> Iterator[Tensor]:
-    running: deque[tuple[Any, int]] = deque()
+    running: deque[tuple[Any, images.Pixels, int]] = deque()
     idle = [compiled.create_infer_request() for _ in range(torch.get_num_threads() + 1)]
 
     def finished() -> Tensor:
-        request, count = running.popleft()
+        request, _, count = running.popleft()
         request.wait()
         idle.append(request)
         return torch.from_numpy(request.get_output_tensor().data[:count].copy())
@@ -97,10 +97,11 @@ def _openvino(compiled: Any, batches: Iterable[images.Pixels]) -> Iterator[Tenso
     for batch in images.regrouped(batches, OPENVINO_BATCH):
         if not idle:
             yield finished()
-        filled = np.concatenate([batch, np.repeat(batch[:1], OPENVINO_BATCH - len(batch), 0)])
+        missing = OPENVINO_BATCH - len(batch)
+        filled = np.concatenate([batch, np.repeat(batch[:1], missing, 0)]) if missing else batch
         request = idle.pop()
-        request.start_async({0: filled})
-        running.append((request, len(batch)))
+        request.start_async({0: filled}, share_inputs=True)
+        running.append((request, filled, len(batch)))  # shared: `filled` must live as long as the request
     while running:
         yield finished()
 

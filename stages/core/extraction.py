@@ -17,8 +17,6 @@ from stages.core.manifest import Picture, Split
 from stages.core.params import Augmentation, Extract
 from stages.core.rows import written_in_rows
 
-VIEWS_AHEAD = 64  # made before the network asks for them
-
 
 @dataclass(frozen=True)
 class Count:
@@ -75,15 +73,13 @@ class Extractor:
             file.write("sha256", 0, np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, 32))
             for places, rows in cache.read(keys):
                 missing[places] = False
-                for place, row in zip(places, rows, strict=True):
-                    file.write("features", place, row[None])
+                file.write_at("features", places, rows)
             todo = np.flatnonzero(missing)
             done = 0
             for rows in self._computed(todo, split, views=views, what=what):
                 places = todo[done : done + len(rows)]
                 cache.add(keys[places], rows)
-                for place, row in zip(places, rows, strict=True):
-                    file.write("features", place, row[None])
+                file.write_at("features", places, rows)
                 done += len(rows)
         return Count(reused=int((~missing).sum()), computed=len(todo))
 
@@ -102,9 +98,8 @@ class Extractor:
         """The features of the views `todo` (ascending; view v of picture i is i · views + v), in pieces: (n, D)."""
         wanted = [(split.pictures[i], part) for i, part in _per_picture(todo, views)]
         make = partial(_views, preprocessing=self.backbone.preprocessing, options=self.options)
-        stacks = images.batches([[item] for item in wanted], make, ahead=max(2, VIEWS_AHEAD // views))
-        progress = runtime.progress(stacks, total=len(wanted), what=what)
-        for found in self.network(stack[0] for stack in progress) if wanted else ():
+        stacks = images.in_threads(wanted, make, ahead=images.AHEAD // views)
+        for found in self.network(runtime.progress(stacks, total=len(wanted), what=what)) if wanted else ():
             if not found.isfinite().all():
                 raise UserError(
                     f"the features of {self.backbone.architecture} in {self.engine.precision} are not all finite: its "

@@ -32,6 +32,7 @@ R = TypeVar("R")
 CENTRE_SHARE = 224 / 256  # the centre crop's side as a share of the picture's short side, as for ImageNet
 ASPECT_RATIOS = (3 / 4, 4 / 3)  # of random crops, as in torchvision's RandomResizedCrop
 CROP_TRIES = 10
+AHEAD = 16  # views made before they are asked for: so few are still in the processor's cache when they are
 
 NO_DEFINED_RANGE = {"F": "floating-point", "I": "32-bit integer"}
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `decode` refuses instead
@@ -254,11 +255,11 @@ def batches(plan: Sequence[Sequence[T]], make: Callable[[T], Pixels], *, ahead: 
             yield done
 
 
-def in_threads(items: Iterable[T], make: Callable[[T], R], *, ahead: int) -> Iterator[R]:
-    """`make` of every item, in order, computed in threads, `ahead` of them before they are asked for."""
+def in_threads(items: Iterable[T], make: Callable[[T], R], *, ahead: int = AHEAD) -> Iterator[R]:
+    """`make` of every item, in order, computed in threads: what these are at, and `ahead` more, wait to be asked for."""
     with _pool() as pool:
         todo = iter(items)
-        waiting = deque(pool.submit(make, item) for item in islice(todo, ahead))
+        waiting = deque(pool.submit(make, item) for item in islice(todo, ahead + runtime.workers()))
         while waiting:
             done = waiting.popleft().result()
             waiting.extend(pool.submit(make, item) for item in islice(todo, 1))
