@@ -88,7 +88,7 @@ def done(
 
     def first_run(folder: Path) -> None:
         project = fresh.copy(folder)
-        project.repro()
+        project.repro(PENULTIMATE_WORKERS="1")
         project.commit("first run")
 
     made = Project(made_once("done", first_run), **fresh.added)

@@ -2,12 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
+import networkx
 import numpy as np
 import pytest
 import torch
-from ruamel.yaml import YAML
+from dvc.repo import Repo
 
 from stages.core import images, inference, manifest
 from stages.core.models import Model
@@ -119,30 +119,11 @@ def test_a_key_further_up_runs_all_on_the_way_to_what_is_wanted(done: Project, t
 
 @pytest.mark.parametrize("section", sorted(BELOW))
 def test_dvc_yaml_puts_every_stage_below_the_sections_it_depends_on(section: str) -> None:
-    stages = resolved_stages()
-    found = {name for name, stage in stages.items() if section in stage["params"]}
-    while more := {
-        name
-        for name, stage in stages.items()
-        if name not in found and any(set(stage["deps"]) & stages[above]["outs"] for above in found)
-    }:
-        found |= more
-    assert found == BELOW[section]
-
-
-def resolved_stages() -> dict[str, dict[str, Any]]:
-    """dvc.yaml's stages as DVC sees them: `foreach` unrolled; deps, params, and all kinds of outs by their names."""
-    stages: dict[str, dict[str, Any]] = {}
-    for name, declared in YAML(typ="safe").load(REPOSITORY / "dvc.yaml")["stages"].items():
-        each = declared.get("foreach", [""])
-        for key in each:
-            text = json.dumps(declared.get("do", declared)).replace("${key}", key).replace("${item}", key)
-            if isinstance(each, dict):
-                text = text.replace("${item.input}", each[key]["input"])
-            stage = json.loads(text)
-            outs = [*stage.get("outs", []), *(path for metric in stage.get("metrics", []) for path in metric)]
-            stages[f"{name}@{key}" if key else name] = stage | {"outs": set(outs)}
-    return stages
+    with Repo(str(REPOSITORY)) as repo:
+        graph = repo.index.graph
+        reads_it = [stage for stage in graph if any(section in each.params for each in stage.params)]
+        below = set(reads_it).union(*(networkx.ancestors(graph, stage) for stage in reads_it))
+        assert {stage.addressing for stage in below} == BELOW[section]
 
 
 def test_switching_the_mode_runs_compare_alone_and_diffs_every_metric(done: Project, tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def classified(
 
     def view(path: Path) -> images.Pixels | str:
         try:
-            return images.centre_view(images.decode_fast(path, short_side=short_side), size)
+            return images.centre_view(images.decode(path, short_side=short_side), size)
         except images.PictureError as error:
             return error.reason
 

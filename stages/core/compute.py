@@ -113,7 +113,7 @@ def facts(where: torch.device) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(where) if where.type == "cuda" else where.type,
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
-        "versions": {name: version(name) for name in ("torch", "pillow", "numpy")},
+        "versions": {name: version(name) for name in ("torch", "pillow", "kornia-rs", "numpy")},
     }
 
 
@@ -126,5 +126,6 @@ def budget_bytes() -> float:
 
 
 def device_budget_bytes(where: torch.device) -> float:
-    """Memory for decoded pictures on a GPU: a quarter of all that it has."""
-    return torch.cuda.get_device_properties(where).total_memory / 4
+    """Memory for decoded pictures on a GPU: a quarter of what is free there, and no more than `budget_bytes`."""
+    free, _ = torch.cuda.mem_get_info(where)
+    return min(budget_bytes(), free / 4)

@@ -6,6 +6,8 @@ at every use: the budget changes no bit of a view.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from math import ceil, floor
 
 import numpy as np
 import torch
@@ -29,18 +31,19 @@ class PicturesOnDevice:
 
         `cut` gets a picture's index and its (width, height).
         """
-
-        def decoded(batch: Sequence[int]) -> dict[int, Tensor]:
-            missing = (i for i in batch if i not in self._kept)
-            return {i: torch.from_numpy(np.array(self._pictures[i].convert("RGB"))) for i in missing}
-
-        for batch, new in zip(plan, images.in_threads(plan, decoded, ahead=2), strict=True):
-            pictures = [self._kept[i] if i in self._kept else self._keep(i, new[i]) for i in batch]
+        decoded = images.in_threads(chain.from_iterable(plan), self._decoded_unless_kept)
+        for batch in plan:
+            pictures = [self._on_device(i, next(decoded)) for i in batch]
             cuts = [cut(i, (each.shape[1], each.shape[0])) for i, each in zip(batch, pictures, strict=True)]
             yield resampled(pictures, cuts, size)
 
-    def _keep(self, index: int, pixels: Tensor) -> Tensor:
-        there = pixels.to(self._device)
+    def _decoded_unless_kept(self, index: int) -> Tensor | None:
+        return None if index in self._kept else torch.from_numpy(np.array(self._pictures[index].convert("RGB")))
+
+    def _on_device(self, index: int, decoded: Tensor | None) -> Tensor:
+        if decoded is None:
+            return self._kept[index]
+        there = decoded.to(self._device)
         if there.nbytes <= self._free:
             self._free -= there.nbytes
             self._kept[index] = there
@@ -56,11 +59,12 @@ def resampled(pictures: Sequence[Tensor], cuts: Sequence[Cut], size: int) -> Ten
         size: side of the views, pixels.
     """
     device = pictures[0].device
-    heights, widths = (torch.tensor([each.shape[side] for each in pictures], device=device) for side in (0, 1))
-    padded = torch.zeros(len(pictures), int(heights.max()), int(widths.max()), 3, device=device)
-    for place, each in zip(padded, pictures, strict=True):
-        place[: each.shape[0], : each.shape[1]] = each
-    left, top, right, bottom = torch.tensor([cut.box for cut in cuts], device=device).T
+    parts, boxes = zip(*map(_around, pictures, cuts, [size] * len(cuts)), strict=True)
+    heights, widths = (torch.tensor([part.shape[side] for part in parts], device=device) for side in (0, 1))
+    padded = torch.zeros(len(parts), int(heights.max()), int(widths.max()), 3, device=device)
+    for place, part in zip(padded, parts, strict=True):
+        place[: part.shape[0], : part.shape[1]] = part
+    left, top, right, bottom = torch.tensor(boxes, device=device).T
     across = _weights(left, right, widths, size=size, longest=padded.shape[2])
     down = _weights(top, bottom, heights, size=size, longest=padded.shape[1])
     levels = torch.einsum("bth,bhsc->btsc", down, torch.einsum("bsw,bhwc->bhsc", across, padded))
@@ -71,6 +75,15 @@ def resampled(pictures: Sequence[Tensor], cuts: Sequence[Cut], size: int) -> Ten
     )
     views = torch.where(left_right, views.flip(2), views)
     return torch.where(upside_down, views.flip(1), views)
+
+
+def _around(picture: Tensor, cut: Cut, size: int) -> tuple[Tensor, tuple[float, float, float, float]]:
+    """The part of a picture that counts for a cut, and the cut's box in it."""
+    left, top, right, bottom = cut.box
+    x, y = (max(1.0, (high - low) / size) for low, high in ((left, right), (top, bottom)))  # the filter's reach
+    first_x, first_y = max(0, floor(left - x)), max(0, floor(top - y))
+    part = picture[first_y : ceil(bottom + y), first_x : ceil(right + x)]
+    return part, (left - first_x, top - first_y, right - first_x, bottom - first_y)
 
 
 def _weights(low: Tensor, high: Tensor, lengths: Tensor, *, size: int, longest: int) -> Tensor:

@@ -256,7 +256,7 @@ def batches(plan: Sequence[Sequence[T]], make: Callable[[T], Pixels], *, ahead: 
 
 
 def in_threads(items: Iterable[T], make: Callable[[T], R], *, ahead: int = AHEAD) -> Iterator[R]:
-    """`make` of every item, in order, computed in threads: what these are at, and `ahead` more, wait to be asked for."""
+    """`make` of every item, in order, computed in threads: what these are at, and `ahead` more, before it is wanted."""
     with _pool() as pool:
         todo = iter(items)
         waiting = deque(pool.submit(make, item) for item in islice(todo, ahead + runtime.workers()))

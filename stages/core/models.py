@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stages.core.backbones import Preprocessing, architecture
+from stages.core.backbones import Preprocessing, architecture, last_linear
 from stages.core.compute import Resolved
 from stages.core.errors import UserError
 from stages.core.tensors import Tensors, load_into, of_this_version, read_tensors, write_tensors
@@ -42,8 +42,10 @@ class Model:
         try:
             load_into(network, self.tensors)
         except RuntimeError:
+            stage = self.made_by["stage"]
             raise UserError(
-                f"the model does not fit {self.architecture} as the installed packages build it: run `dvc repro`"
+                f"the model of {stage} does not fit {self.architecture} as the installed packages build it: run "
+                f"`dvc repro -f {stage}`"
             ) from None
         return network.eval()
 
@@ -69,5 +71,7 @@ class Model:
         """
         tensors, facts = read_tensors(path)
         with of_this_version(path):
+            if "head" not in facts:  # files of version 0.1
+                facts["head"] = last_linear(architecture(facts["architecture"]).build(1))
             facts["preprocessing"] = Preprocessing.of(facts["preprocessing"])
             return cls(tensors=tensors, **facts)

@@ -41,7 +41,8 @@ class RowWriter:
         """Put every row of `rows` into its place in tensor `name`; neighbours go together."""
         breaks = np.flatnonzero(np.diff(places) != 1) + 1
         for start, stop in zip([0, *breaks], [*breaks, len(places)], strict=True):
-            self.write(name, int(places[start]), rows[start:stop])
+            if start < stop:
+                self.write(name, int(places[start]), rows[start:stop])
 
     def write(self, name: str, first: int, rows: Array) -> None:
         """Put `rows` into tensor `name`, from its row `first` on."""

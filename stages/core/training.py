@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
@@ -106,8 +107,13 @@ class Trainer:
         Raises:
             UserError: the memory does not suffice, or the loss is no number any more.
         """
-        try:
+        with self._enough_memory():
             return self._epoch(epoch, after_step)
+
+    @contextmanager
+    def _enough_memory(self) -> Iterator[None]:
+        try:
+            yield
         except (MemoryError, RuntimeError) as error:
             if not compute.is_out_of_memory(error):
                 raise
@@ -204,7 +210,8 @@ class Trainer:
         uint8 (B, S, S, 3).
         """
         plan = [self._plan(0)[0][:most]]
-        pixels = next(self._views(0, plan))
+        with self._enough_memory():
+            pixels = next(self._views(0, plan))
         return pixels.cpu().numpy(), [self.train.pictures[index].label for index in plan[0]]
 
 

@@ -16,6 +16,7 @@ from torch import nn
 from stages.core import backbones, download, features, params
 from stages.core.backbones import Backbone, Preprocessing, Url, Wheel, architecture, without_head
 from stages.core.errors import UserError
+from stages.core.files import read_facts
 from stages.core.models import Model
 from stages.core.tensors import Tensors, write_tensors
 from tests.servers import Page, serving
@@ -338,9 +339,14 @@ def test_a_model_says_the_same_after_a_round_trip(trained: Tensors) -> None:
     assert not loaded.network.training
     for fact in ("architecture", "head", "classes", "preprocessing", "precision", "made_by"):
         assert getattr(loaded, fact) == getattr(model, fact)
-    write_tensors(Path("old.safetensors"), model.tensors, {"architecture": "resnet18", "classes": ["a"]})
-    with pytest.raises(UserError, match="made by another version"):
-        Model.load(Path("old.safetensors"))
+    facts = read_facts(Path("model.safetensors"))
+    del facts["head"]  # as once it was
+    write_tensors(Path("old.safetensors"), model.tensors, facts)
+    assert Model.load(Path("old.safetensors")).head == "fc"
+    for wrong in (facts | {"later": 1}, {"architecture": "resnet18"}):
+        write_tensors(Path("other.safetensors"), model.tensors, wrong)
+        with pytest.raises(UserError, match="made by another version"):
+            Model.load(Path("other.safetensors"))
     plain = zoo.resnet18(num_classes=3)  # the file needs nothing of this project
     plain.load_state_dict(safetensors.torch.load_file("model.safetensors"))
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torchvision.transforms import v2
 
 from stages.core import images, png
@@ -168,10 +169,15 @@ def test_what_is_no_plain_png_is_left_to_pillow(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     turned = Image.Exif()
     turned[EXIF_ORIENTATION] = 6
+    imagemagicks, xmp = PngInfo(), PngInfo()
+    imagemagicks.add_text("Raw profile type exif", "", zip=True)
+    xmp.add_itxt("XML:com.adobe.xmp", "")
     whole = written("RGB", 30, 20, 0)
     for content in (
         written("RGB", 30, 20, 0, transparency=(0, 0, 0)),
         written("RGB", 30, 20, 0, exif=turned),
+        written("RGB", 30, 20, 0, pnginfo=imagemagicks),
+        written("RGB", 30, 20, 0, pnginfo=xmp),
         whole[: len(whole) // 2],
         whole[:20],
         b"",

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from torch import nn
 
 from stages.core import checkpoints, curves, manifest, params
 from stages.core.backbones import Preprocessing
+from stages.core.device_views import PicturesOnDevice
 from stages.core.errors import UserError
 from stages.core.manifest import Picture, Split
 from stages.core.training import Trainer, optimizer_of, schedule_of, set_training_mode, train
@@ -44,6 +46,20 @@ def trained(split: Split, **changes: Any) -> tuple[nn.Module, list[Any]]:
     network, chosen = small_network(), options(**changes)
     trainer = Trainer(network, split, split, chosen, preprocessing=PREPROCESSING, device=torch.device("cpu"))
     return network, [trainer.epoch(epoch) for epoch in range(chosen.epochs)]
+
+
+def test_views_cut_on_a_device_are_those_of_pillow(split: Split) -> None:
+    trainer = trainer_of(split)
+    plan = trainer._plan(1)
+    by_pillow = list(trainer._views(1, plan))
+    trainer._on_device = PicturesOnDevice(trainer.train_pictures, torch.device("cpu"), budget_bytes=9_000)
+    on_device = list(trainer._views(1, plan))
+    for one, other in zip(by_pillow, on_device, strict=True):
+        assert (one.int() - other.int()).abs().max() <= 1
+    pixels, labels = trainer.first_batch(3)
+    assert np.array_equal(pixels, next(trainer._views(0, [trainer._plan(0)[0][:3]])))
+    assert len(labels) == 3
+    assert trainer.epoch(0).train_loss > 0
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
@@ -204,9 +220,12 @@ def test_too_little_memory_names_the_batch_size(split: Split, monkeypatch: pytes
     def out_of_memory(*_: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
-    monkeypatch.setattr(trainer, "_step", out_of_memory)
-    line, _ = run_to_its_error(trainer, monkeypatch)
-    assert line.startswith("out of memory: lower finetune.batch_size (now 4)")
+    for name in ("_step", "_views"):
+        monkeypatch.setattr(trainer, name, out_of_memory)
+        line, _ = run_to_its_error(trainer, monkeypatch)
+        assert line.startswith("out of memory: lower finetune.batch_size (now 4)")
+    with pytest.raises(UserError, match="out of memory: lower"):
+        trainer.first_batch(2)
 
 
 def test_dvclive_follows_where_it_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
