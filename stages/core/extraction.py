@@ -1,6 +1,6 @@
 """From pictures to penultimate features of the frozen network, each view once ever."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from itertools import groupby
@@ -16,6 +16,8 @@ from stages.core.errors import UserError
 from stages.core.manifest import Picture, Split
 from stages.core.params import Augmentation, Extract
 from stages.core.rows import written_in_rows
+
+VIEWS_TOGETHER = 8  # made by a thread at a time: smaller pieces of work take turns with the network's more often
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,9 @@ class Extractor:
         """The features of the views `todo` (ascending; view v of picture i is i · views + v), in pieces: (n, D)."""
         wanted = [(split.pictures[i], part) for i, part in _per_picture(todo, views)]
         make = partial(_views, preprocessing=self.backbone.preprocessing, options=self.options)
-        stacks = images.in_threads(wanted, make, ahead=images.AHEAD // views)
-        for found in self.network(runtime.progress(stacks, total=len(wanted), what=what)) if wanted else ():
+        stacks = images.in_threads(images.in_batches(wanted, max(1, VIEWS_TOGETHER // views)), make, ahead=1)
+        bar = runtime.progress(stacks, total=len(todo), what=what, unit="view", size=len)
+        for found in self.network(bar) if wanted else ():
             if not found.isfinite().all():
                 raise UserError(
                     f"the features of {self.backbone.architecture} in {self.engine.precision} are not all finite: its "
@@ -121,16 +124,18 @@ def _per_picture(todo: npt.NDArray[np.intp], views: int) -> Iterator[tuple[int, 
         yield i, [place % views for place in places]
 
 
-def _views(item: tuple[Picture, list[int]], *, preprocessing: Preprocessing, options: Extract) -> images.Pixels:
-    """Views of a picture, (n, S, S, 3): view 0 is the centre crop, the others are augmentations."""
-    picture, views = item
-    image = images.decode_fast(picture.file, short_side=preprocessing.short_side)
+def _views(
+    items: Sequence[tuple[Picture, list[int]]], *, preprocessing: Preprocessing, options: Extract
+) -> images.Pixels:
+    """Views of pictures, (n, S, S, 3): view 0 is the centre crop, the others are augmentations."""
     size = preprocessing.image_size
-    return np.stack(
-        [
-            images.augmented_view(image, size, options, images.generator(options.seed, picture.sha256, view))
-            if view
-            else images.centre_view(image, size)
-            for view in views
-        ]
-    )
+    found = []
+    for picture, views in items:
+        image = images.decode_fast(picture.file, short_side=preprocessing.short_side)
+        for view in views:
+            if view:
+                random = images.generator(options.seed, picture.sha256, view)
+                found.append(images.augmented_view(image, size, options, random))
+            else:
+                found.append(images.centre_view(image, size))
+    return np.stack(found)

@@ -282,7 +282,7 @@ def regrouped(batches: Iterable[Pixels], size: int) -> Iterator[Pixels]:
     for batch in batches:
         kept.append(batch)
         if sum(map(len, kept)) >= size:
-            whole = np.concatenate(kept)
+            whole = np.concatenate(kept) if len(kept) > 1 else batch
             full = len(whole) - len(whole) % size
             yield from (whole[start : start + size] for start in range(0, full, size))
             kept = [whole[full:]]
