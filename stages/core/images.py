@@ -164,8 +164,9 @@ def _random_box(
 
 def view(image: Image.Image, cut: Cut, size: int) -> Pixels:
     """What `cut` shows of a picture, (size, size, 3)."""
-    resized = image.resize((size, size), Image.Resampling.BILINEAR, box=cut.box)
-    pixels = np.asarray(resized.convert("RGB"))  # only now: one channel of a grey picture is a third of the work
+    pixels = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=cut.box))
+    if pixels.ndim == 2:  # only now: one channel of a grey picture is a third of the work
+        pixels = np.stack([pixels] * 3, axis=-1)
     return np.ascontiguousarray(pixels[:: -1 if cut.upside_down else 1, :: -1 if cut.left_right else 1])
 
 
