@@ -6,7 +6,7 @@
 
 What is compared is timed in one process, alternately, over several rounds; a figure is the median of the rounds'
 ratios. The pictures are the default ones under the default caps (`--quick`: a quarter of them, and one round).
-Nothing else should run on the machine. Takes 15 minutes on two cores; `--quick` 4.
+Nothing else should run on the machine. Takes 17 minutes on two cores; `--quick` 4.
 """
 
 import argparse
