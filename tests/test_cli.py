@@ -140,6 +140,8 @@ def test_a_new_project_begins_around_a_folder_of_pictures(fresh: Project, photos
     project = Project(tmp_path / "photos of mine-classifier", PENULTIMATE_THREADS="1", PENULTIMATE_DEVICE="cpu")
     assert "git commit -qm 'a new project' && dvc repro" in said
     assert f"source: {tmp_path}/photos of mine" in (project.folder / "params.yaml").read_text()
+    assert (project.folder / "params.yaml").read_text().count("vertical_flip: false") == 2
+    assert "becomes part of" not in said
     shutil.copy(fresh.folder / "params.yaml", tmp_path)  # a small network, not the pictures
     small = (tmp_path / "params.yaml").read_text().replace(str(photos), f"{tmp_path}/photos of mine")
     (project.folder / "params.yaml").write_text(small)
@@ -149,6 +151,8 @@ def test_a_new_project_begins_around_a_folder_of_pictures(fresh: Project, photos
     assert project.repro("evaluate@linear") >= {"fetch_data", "prepare", "extract", "train_head", "evaluate@linear"}
     assert manifest.RAW.name == "raw"
     assert len(Predictions.load(project.folder / "results/linear/predictions.csv").paths) == 8
+    said = penultimate("init", str(photos), "--into", "inside", cwd=project.folder)
+    assert f"becomes part of the git repository {project.folder}" in said
     assert "is there already, and not empty" in penultimate("init", "photos of mine", cwd=tmp_path, code=1)
     assert "no such folder" in penultimate("init", "nowhere", cwd=tmp_path, code=1)
     (tmp_path / "empty").mkdir()
@@ -157,10 +161,12 @@ def test_a_new_project_begins_around_a_folder_of_pictures(fresh: Project, photos
 
 def test_doctor_looks_at_everything(done: Project, tmp_path: Path) -> None:
     said = penultimate("doctor", cwd=done.folder)
-    for name in ("python", "torch", "device", "dvc", "disk", "git", "network"):
+    for name in ("python", "torch", "device", "dvc", "params", "disk", "git", "network"):
         assert f"  {name}: " in said
     assert "precision auto is " in said
     assert "no dvc.yaml in this folder" in penultimate("doctor", cwd=tmp_path)
+    (tmp_path / "params.yaml").write_text((done.folder / "params.yaml").read_text().replace("adamw  ", "adam  "))
+    assert "finetune.optimizer = 'adam': must be one of" in penultimate("doctor", cwd=tmp_path, code=1)
 
 
 def test_what_a_kill_cut_short_of_dvcs_own_is_named_and_can_be_deleted(done: Project, tmp_path: Path) -> None:

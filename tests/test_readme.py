@@ -81,7 +81,9 @@ def test_the_tour_from_own_pictures_to_a_result(done: Project, fresh: Project, p
     shell(done, script, tmp_path)
     result = tmp_path / "photos-classifier"
     assert (result / "results/report.html").exists()
-    assert len((result / "predictions.csv").read_text().splitlines()) == 33
+    assert len((result / "results/all.csv").read_text().splitlines()) == 33
+    shell(done, "dvc plots show", result)
+    assert (result / "dvc_plots/index.html").exists()
 
 
 def test_curves_can_be_watched_while_finetune_runs(fresh: Project, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from typing import Literal
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from stages.core import runtime
+from stages.core import params, runtime
 from stages.core.errors import UserError
 
 Verdict = Literal["good", "note", "bad"]
@@ -123,6 +123,15 @@ def _locked(path: Path) -> bool:
         return False
 
 
+def _params() -> Iterator[Line]:
+    if Path("params.yaml").is_file():
+        try:
+            params.load()
+            yield "good", "params.yaml is as it should be"
+        except UserError as error:
+            yield "bad", str(error)
+
+
 def _disk() -> Iterator[Line]:
     free = shutil.disk_usage(runtime.project_root()).free / 1e9
     little = free < LITTLE_DISK_GB
@@ -175,6 +184,7 @@ CHECKS: dict[str, Callable[[], Iterator[Line]]] = {
     "torch": _torch,
     "device": _device,
     "dvc": _dvc,
+    "params": _params,
     "disk": _disk,
     "git": _git,
     "network": _network,

@@ -26,6 +26,7 @@ TEMPLATE = {  # links in the package's sources: the files of this repository its
     "dvcignore": ".dvcignore",
     "dvc-config": ".dvc/config",
     "dvc-gitignore": ".dvc/.gitignore",
+    "roc-json": ".dvc/plots/roc.json",
 }
 
 
@@ -58,20 +59,26 @@ def run(given: Namespace) -> int:
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(PACKAGE / "template" / source, project / name)
     shutil.copytree(PACKAGE, project / "stages", ignore=shutil.ignore_patterns("__pycache__", "template"))
-    set_source(project / "params.yaml", str(pictures))
-    if subprocess.run(["git", "rev-parse"], cwd=project, capture_output=True, check=False).returncode:
+    set_params(project / "params.yaml", str(pictures))
+    inside = subprocess.run(
+        ["git", "rev-parse", "--show-toplevel"], cwd=project, capture_output=True, text=True, check=False
+    )
+    if inside.returncode:
         subprocess.run(["git", "init", "-q", "-b", "main"], cwd=project, check=True)
+    else:
+        runtime.warn(f"the project becomes part of the git repository {inside.stdout.strip()}, which it lies in")
     subprocess.run(["git", "add", "-A", "."], cwd=project, check=True)
     runtime.say(f"{project}: a project for the pictures in {pictures}; now:")
     runtime.say(f"    cd {project} && git commit -qm 'a new project' && dvc repro")
     return 0
 
 
-def set_source(path: Path, pictures: str) -> None:
-    """Point params.yaml at the pictures; comments and everything else stay."""
+def set_params(path: Path, pictures: str) -> None:
+    """Point params.yaml at the pictures, and let up be up, as in most photos; comments and everything else stay."""
     yaml = YAML()
     yaml.width = 1_000_000
     content = yaml.load(path)
     content["data"]["source"] = content["data"]["watch"] = pictures
+    content["extract"]["vertical_flip"] = content["finetune"]["vertical_flip"] = False
     with path.open("w", encoding="utf-8") as stream:
         yaml.dump(content, stream)
