@@ -6,11 +6,12 @@ dvc exp run -S mode=linear
 
 from pathlib import Path
 
-from stages.core import comparison, params, report, runtime
-from stages.core.errors import UserError
-from stages.core.files import read_json, write_csv, write_json, write_text
-from stages.core.params import MODES
-from stages.core.predictions import Predictions
+from penultimate import console, params
+from penultimate.errors import UserError
+from penultimate.evaluation.predictions import Predictions
+from penultimate.files.text import read_json, write_csv, write_json, write_text
+from penultimate.params import MODES
+from penultimate.report import comparison, page
 
 
 def main() -> None:
@@ -23,11 +24,11 @@ def main() -> None:
 
     versus = comparison.versus(found[this].right, found[other].right)
     write_json(Path("results/metrics.json"), metrics[this] | {"vs_other": versus})
-    write_csv(report.LABEL_ERRORS, report.LABEL_ERROR_COLUMNS, report.find_label_errors())
-    sentence = report.answer(versus, this=this, other=other, pictures=len(found[this].paths))
-    write_text(Path("results/report.html"), report.document(sentence, options, metrics, found))
-    runtime.say(sentence)
+    write_csv(page.LABEL_ERRORS, page.LABEL_ERROR_COLUMNS, page.find_label_errors())
+    sentence = page.answer(versus, this=this, other=other, pictures=len(found[this].paths))
+    write_text(Path("results/report.html"), page.document(sentence, options, metrics, found))
+    console.say(sentence)
 
 
 if __name__ == "__main__":
-    runtime.run_stage(main, makes="results/report.html")
+    console.run_stage(main, makes="results/report.html")

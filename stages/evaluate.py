@@ -1,4 +1,4 @@
-"""Measure one mode's model on val: metrics, predictions, curves and pictures under results/<mode>/.
+"""Measure one mode's model on val: metrics, predictions and curves under results/<mode>/.
 
 dvc repro evaluate@linear
 dvc repro evaluate@finetune
@@ -11,11 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages.core import compute, exhibits, features, images, inference, manifest, params, runtime, scores
-from stages.core.errors import UserError
-from stages.core.files import write_json
-from stages.core.models import Model
-from stages.core.predictions import Predictions
+from penultimate import console, params
+from penultimate.compute import devices
+from penultimate.dataset import manifest, pictures
+from penultimate.errors import UserError
+from penultimate.evaluation import curves, scores
+from penultimate.evaluation.predictions import Predictions
+from penultimate.features import vectors
+from penultimate.files.text import write_json
+from penultimate.networks import inference
+from penultimate.networks.model import Model
 
 
 def main() -> None:
@@ -24,7 +29,7 @@ def main() -> None:
     mode = sys.argv[1]
     results = Path("results") / mode
     options = params.load().evaluate
-    device = compute.device()
+    device = devices.device()
     model = Model.load(Path(f"models/{mode}.safetensors"))
     _, val = manifest.read()
     logits = logits_from_cache(model, val) if mode == "linear" else logits_of(model, val, device)
@@ -38,9 +43,8 @@ def main() -> None:
     summary = scores.summary(found.labels, found.probabilities, bins=options.calibration_bins)
     write_json(results / "metrics.json", summary)
     found.save(results / "predictions.csv")
-    exhibits.write_curves(results, found, bins=options.calibration_bins)
-    exhibits.write_grids(results, found, model, mode=mode, most=options.pictures)
-    runtime.say(
+    curves.write_curves(results, found, bins=options.calibration_bins)
+    console.say(
         f"{mode}: accuracy {summary['accuracy']:.4f} "
         f"[{summary['accuracy_low']:.4f}, {summary['accuracy_high']:.4f}] on {summary['n']} pictures of val; "
         f"model: {model.made_by['chosen']}"
@@ -49,7 +53,7 @@ def main() -> None:
 
 def logits_from_cache(model: Model, val: manifest.Split) -> Tensor:
     """The head alone, on the cached features of val: the whole network's logits without a pass through it."""
-    cached = features.Features.load(Path("data/features/val.safetensors"))
+    cached = vectors.Features.load(Path("data/features/val.safetensors"))
     if cached.hashes() != [picture.sha256 for picture in val.pictures]:
         raise UserError("data/features/val.safetensors holds other pictures than data/manifest.csv: run `dvc repro`")
     return model.logits(cached.features[:, 0])
@@ -59,7 +63,7 @@ def logits_of(model: Model, val: manifest.Split, device: torch.device) -> Tensor
     """A pass of the whole network over val, in the precision it was trained in."""
     return inference.classify(
         model.network,
-        images.Pictures(val.files, short_side=model.preprocessing.short_side),
+        pictures.Pictures(val.files, short_side=model.preprocessing.short_side),
         preprocessing=model.preprocessing,
         precision=model.precision,
         device=device,
@@ -67,4 +71,4 @@ def logits_of(model: Model, val: manifest.Split, device: torch.device) -> Tensor
 
 
 if __name__ == "__main__":
-    runtime.run_stage(main, makes=f"results/{''.join(sys.argv[1:])}/metrics.json")
+    console.run_stage(main, makes=f"results/{''.join(sys.argv[1:])}/metrics.json")

@@ -8,13 +8,15 @@ where they come from, under which licence, and how many there are.
 
 from pathlib import Path
 
-from stages.core import files, params, runtime, sources
+from penultimate import console, params
+from penultimate.files.text import write_json
+from penultimate.sources import catalogue
 
 
 def main() -> None:
-    about = sources.fetch(params.load().data, into=Path("data/raw"))
-    files.write_json(Path("data/source.json"), about)
+    about = catalogue.fetch(params.load().data, into=Path("data/raw"))
+    write_json(Path("data/source.json"), about)
 
 
 if __name__ == "__main__":
-    runtime.run_stage(main, makes="data/raw")
+    console.run_stage(main, makes="data/raw")

@@ -9,33 +9,35 @@ from pathlib import Path
 
 import torch
 
-from stages.core import checkpoints, compute, curves, figures, manifest, params, runtime, training
-from stages.core.backbones import Backbone
-from stages.core.models import Model
+from penultimate import console, params
+from penultimate.compute import devices
+from penultimate.dataset import manifest
+from penultimate.finetuning.trainer import Trainer, fit
+from penultimate.networks.backbone import Backbone
+from penultimate.networks.model import Model
+from penultimate.training import checkpoints
+from penultimate.training.log import TrainingLog
 
 BACKBONE = Path("data/backbone.safetensors")
-SHOWN = 32  # pictures of train_batch.png
 
 
 def main() -> None:
     options = params.load().finetune
-    device = compute.device()
+    device = devices.device()
     torch.manual_seed(options.seed)  # dropout
     backbone = Backbone.load(BACKBONE)
     train, val = manifest.read()
     network = backbone.classifier(len(train.classes))
-    trainer = training.Trainer(network, train, val, options, preprocessing=backbone.preprocessing, device=device)
-    tiles = [figures.Tile(pixels, label) for pixels, label in zip(*trainer.first_batch(SHOWN), strict=True)]
-    figures.grid(Path("results/train_batch.png"), tiles, title="A training batch, as the network sees it")
+    trainer = Trainer(network, train, val, options, preprocessing=backbone.preprocessing, device=device)
     steps = f"{trainer.steps_per_epoch} steps per epoch"
-    runtime.say(f"{len(train.pictures)} training pictures, {steps}, on {device} in {trainer.precision}")
+    console.say(f"{len(train.pictures)} training pictures, {steps}, on {device} in {trainer.precision}")
 
-    key = checkpoints.key([manifest.MANIFEST, BACKBONE], options=options.model_dump(), **compute.facts(device))
+    key = checkpoints.key([manifest.MANIFEST, BACKBONE], options=options.model_dump(), **devices.facts(device))
     with checkpoints.opened(key) as kept:
-        with curves.TrainingLog(Path("results/finetune/training.csv")) as log:
-            weights = training.train(trainer, log, kept)
+        with TrainingLog(Path("results/finetune/training.csv")) as log:
+            weights = fit(trainer, log, kept)
         chosen, chosen_on = log.chosen(options.keep)
-        runtime.say(f"kept {chosen}")
+        console.say(f"kept {chosen}")
         Model(
             tensors=weights,
             architecture=backbone.architecture,
@@ -49,4 +51,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    runtime.run_stage(main, makes="models/finetune.safetensors")
+    console.run_stage(main, makes="models/finetune.safetensors")

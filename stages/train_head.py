@@ -5,27 +5,30 @@ dvc repro train_head
 
 from pathlib import Path
 
-from stages.core import compute, heads, params, runtime
-from stages.core.backbones import Backbone
-from stages.core.curves import Score, TrainingLog, loss_and_accuracy
-from stages.core.features import Features
-from stages.core.files import write_csv
-from stages.core.models import Model
+from penultimate import console, params
+from penultimate.compute import devices
+from penultimate.features.vectors import Features
+from penultimate.files.text import write_csv
+from penultimate.heads import linear, training
+from penultimate.networks.backbone import Backbone
+from penultimate.networks.model import Model
+from penultimate.training.log import TrainingLog
+from penultimate.training.losses import Score, loss_and_accuracy
 
 
 def main() -> None:
     options = params.load().train_head
-    compute.settle()
+    devices.settle()
     train, val = (Features.load(Path(f"data/features/{split}.safetensors")) for split in ("train", "val"))
     backbone = Backbone.load(Path("data/backbone.safetensors"))
     classes = train.classes
 
-    def measure(head: heads.Head) -> tuple[Score, Score]:
+    def measure(head: linear.Head) -> tuple[Score, Score]:
         on_train, on_val = (loss_and_accuracy(head(each.features[:, 0]), each.labels) for each in (train, val))
         return on_train, on_val
 
     with TrainingLog(Path("results/linear/training.csv"), say=options.solver == "sgd") as log:
-        trained = heads.train(train.features, train.labels, len(classes), options, log=log, measure=measure)
+        trained = training.train(train.features, train.labels, len(classes), options, log=log, measure=measure)
 
     layer = {f"{backbone.head}.weight": trained.head.weight, f"{backbone.head}.bias": trained.head.bias}
     Model(
@@ -49,8 +52,8 @@ def main() -> None:
         ((sha256, classes[label], *probabilities) for sha256, label, probabilities in rows),
     )
     accuracy = (trained.out_of_fold.argmax(1) == train.labels).float().mean()
-    runtime.say(f"{options.solver}: {trained.chosen}; out-of-fold accuracy {accuracy:.4f}")
+    console.say(f"{options.solver}: {trained.chosen}; out-of-fold accuracy {accuracy:.4f}")
 
 
 if __name__ == "__main__":
-    runtime.run_stage(main, makes="models/linear.safetensors")
+    console.run_stage(main, makes="models/linear.safetensors")

@@ -23,7 +23,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from stages.commands import doctor
+from penultimate.commands import doctor
 from tests.conftest import SMALL
 from tests.project import Project, draw_pictures
 

@@ -28,8 +28,10 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from stages.core import archives, images, png, twins
-from stages.core.errors import UserError
+from penultimate.curation import duplicates
+from penultimate.errors import UserError
+from penultimate.imaging import crops, decoding, png
+from penultimate.sources import archives
 
 HANGS_AFTER = 60.0  # seconds
 FORMATS = ("png", "jpeg", "gif", "bmp", "tiff", "webp", "ppm")
@@ -161,14 +163,14 @@ def decode(content: bytes) -> str:
         path.write_bytes(content)
         short_cut = png.plain(path)
         try:
-            image = images.decode(path, short_side=16)
-        except images.PictureError as error:
+            image = decoding.decode(path, short_side=16)
+        except decoding.PictureError as error:
             assert len(str(error).splitlines()) == 1
             return "refused"
         assert image.mode in {"RGB", "L"}
-        assert short_cut is None or np.array_equal(short_cut, np.asarray(images.decode(path)))
-        assert images.centre_view(image, 8).shape == (8, 8, 3)
-        twins.perceptual_hash(image)
+        assert short_cut is None or np.array_equal(short_cut, np.asarray(decoding.decode(path)))
+        assert crops.centre_view(image, 8).shape == (8, 8, 3)
+        duplicates.perceptual_hash(image)
         return "accepted"
 
 

@@ -13,9 +13,11 @@ import onnxruntime
 import pytest
 import torch
 
-from stages.core import feature_cache, manifest
-from stages.core.models import Model
-from stages.core.predictions import Predictions
+from penultimate.dataset import manifest
+from penultimate.errors import UserError
+from penultimate.evaluation.predictions import Predictions
+from penultimate.extraction.cache import FeatureCache
+from penultimate.networks.model import Model
 from tests.project import Project, draw_pictures
 
 
@@ -125,8 +127,7 @@ def test_an_exported_model_gives_the_same_and_has_a_card(done: Project, tmp_path
 def test_a_model_that_does_not_survive_the_export_is_not_kept(
     done: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from stages.commands import export
-    from stages.core.errors import UserError
+    from penultimate.commands import export
 
     monkeypatch.setattr(export, "TOLERANCE", -1.0)
     model = Model.load(done.folder / "models/linear.safetensors")
@@ -185,7 +186,7 @@ def test_what_a_kill_cut_short_of_dvcs_own_is_named_and_can_be_deleted(done: Pro
 
 def test_prune_removes_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    with feature_cache.FeatureCache({}, 4) as cache:
+    with FeatureCache({}, 4) as cache:
         cache.add(np.zeros((2, 32), np.uint8), np.zeros((2, 4), np.float32))
     assert "removed 0.0 MB" in penultimate("prune", "--to", "1")
     assert list(tmp_path.rglob("*.safetensors"))

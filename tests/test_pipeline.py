@@ -9,9 +9,10 @@ import pytest
 import torch
 from dvc.repo import Repo
 
-from stages.core import images, inference, manifest
-from stages.core.models import Model
-from stages.core.predictions import Predictions
+from penultimate.dataset import manifest, pictures
+from penultimate.evaluation.predictions import Predictions
+from penultimate.networks import inference
+from penultimate.networks.model import Model
 from tests.project import REPOSITORY, Project, draw_pictures
 
 ALL = {
@@ -182,7 +183,7 @@ def test_the_linear_model_file_predicts_what_the_cached_features_did(
     model = Model.load(Path("models/linear.safetensors"))
     logits = inference.classify(
         model.network,
-        images.Pictures(manifest.read()[1].files, short_side=model.preprocessing.short_side),
+        pictures.Pictures(manifest.read()[1].files, short_side=model.preprocessing.short_side),
         preprocessing=model.preprocessing,
         precision=model.precision,
         device=torch.device("cpu"),

@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
+from penultimate.dataset import manifest
+from penultimate.errors import UserError
+from penultimate.files.atomic import sha256_of
+from penultimate.files.text import read_csv
 from stages import prepare
-from stages.core import manifest
-from stages.core.errors import UserError
-from stages.core.files import read_csv, sha256_of
 
 RAW = Path("data/raw")
 ODD_NAMES = [

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from stages.core import comparison
-from stages.core.files import write_json
-from stages.core.predictions import Predictions
+from penultimate.evaluation.predictions import Predictions
+from penultimate.files.text import write_json
+from penultimate.report import comparison
 from tests.project import Project
 
 SEEDS = (0, 1, 2)

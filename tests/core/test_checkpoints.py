@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from stages.core import checkpoints, runtime
-from stages.core.checkpoints import Checkpoints
+from penultimate import console
+from penultimate.training import checkpoints
+from penultimate.training.checkpoints import Checkpoints
 
 
 @pytest.fixture(autouse=True)
@@ -92,7 +93,7 @@ def test_a_second_run_waits_and_says_for_whom(tmp_path: Path, capsys: pytest.Cap
         release.touch()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runtime, "say", say)
+        patch.setattr(console, "say", say)
         with checkpoints.opened("a") as kept:
             assert kept.newest() == {"by": "the first"}
     first.join()

@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from stages.core import images
-from stages.core.device_views import PicturesOnDevice, resampled
-from stages.core.params import Augmentation
+from penultimate.compute import randomness
+from penultimate.dataset.pictures import Pictures
+from penultimate.finetuning.device_views import PicturesOnDevice, resampled
+from penultimate.imaging import crops, decoding
+from penultimate.params import Augmentation
 
 ANY = Augmentation(crop_scale=0.2, horizontal_flip=True, vertical_flip=True)
 SIDES = st.integers(1, 90)
@@ -22,10 +24,10 @@ SIDES = st.integers(1, 90)
 def test_views_are_pillows_up_to_a_grey_level(shapes: list[tuple[int, int]], size: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     pictures = [Image.fromarray(rng.integers(0, 256, (h, w, 3), np.uint8)) for w, h in shapes]
-    cuts = [images.random_cut(*each.size, ANY, rng) for each in pictures[:-1]]
-    cuts.append(images.centre_cut(*pictures[-1].size))  # its box begins between two pixels
+    cuts = [crops.random_cut(*each.size, ANY, rng) for each in pictures[:-1]]
+    cuts.append(crops.centre_cut(*pictures[-1].size))  # its box begins between two pixels
     ours = resampled([torch.from_numpy(np.array(each)) for each in pictures], cuts, size)
-    theirs = np.stack([images.view(each, cut, size) for each, cut in zip(pictures, cuts, strict=True)])
+    theirs = np.stack([crops.view(each, cut, size) for each, cut in zip(pictures, cuts, strict=True)])
     assert ours.dtype == torch.uint8
     assert np.abs(ours.numpy().astype(int) - theirs).max() <= 1
 
@@ -40,12 +42,14 @@ def test_the_budget_changes_no_bit_and_what_fits_is_decoded_once(
     for path, pixels in zip(paths, sources, strict=True):
         Image.fromarray(pixels).save(path)
     seen: list[Path] = []
-    decode = images.decode
-    monkeypatch.setattr(images, "decode_fast", lambda path, *, short_side: seen.append(path) or decode(path))  # type: ignore[func-returns-value]
-    pictures = PicturesOnDevice(images.Pictures(paths, short_side=None), torch.device("cpu"), budget_bytes=budget)
+    decode = decoding.decode
+    monkeypatch.setattr(
+        "penultimate.dataset.pictures.decode_fast", lambda path, *, short_side: seen.append(path) or decode(path)
+    )  # type: ignore[func-returns-value]
+    pictures = PicturesOnDevice(Pictures(paths, short_side=None), torch.device("cpu"), budget_bytes=budget)
 
-    def cut(index: int, size: tuple[int, int]) -> images.Cut:
-        return images.random_cut(*size, ANY, images.generator(index))
+    def cut(index: int, size: tuple[int, int]) -> crops.Cut:
+        return crops.random_cut(*size, ANY, randomness.generator(index))
 
     plan = [[0, 1, 2], [3]]
     first, again = (list(pictures.views(plan, cut, 16)) for _ in range(2))

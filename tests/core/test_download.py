@@ -8,8 +8,8 @@ from urllib.request import Request
 
 import pytest
 
-from stages.core import download
-from stages.core.errors import UserError
+from penultimate.errors import UserError
+from penultimate.sources import download, wheels
 from tests.servers import Page, serving
 
 BODY = bytes(range(256)) * 4000
@@ -215,20 +215,20 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_wheel_comes_through_pip_once(wheel: Path) -> None:
     content = wheel.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
-    fetched = download.fetch_wheel("tiny-data", "1.0", sha256)
+    fetched = wheels.fetch_wheel("tiny-data", "1.0", sha256)
     assert fetched.read_bytes() == content
     wheel.unlink()
-    assert download.fetch_wheel("tiny-data", "1.0", sha256) == fetched
+    assert wheels.fetch_wheel("tiny-data", "1.0", sha256) == fetched
     fetched.write_bytes(b"damaged")
     with pytest.raises(UserError, match="pip could not fetch tiny-data"):
-        download.fetch_wheel("tiny-data", "1.0", sha256)
+        wheels.fetch_wheel("tiny-data", "1.0", sha256)
 
 
 def test_wheel_that_pip_cannot_get(wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"pip could not fetch tiny-data 1.0 \(THESE PACKAGES DO NOT MATCH"):
-        download.fetch_wheel("tiny-data", "1.0", "0" * 64)
+        wheels.fetch_wheel("tiny-data", "1.0", "0" * 64)
     with pytest.raises(UserError, match=r"\(No matching distribution found .*\): check that pip can reach"):
-        download.fetch_wheel("tiny-data", "2.0", "1" * 64)
+        wheels.fetch_wheel("tiny-data", "2.0", "1" * 64)
     monkeypatch.setitem(sys.modules, "pip", None)
     with pytest.raises(UserError, match="pip is not installed"):
-        download.fetch_wheel("tiny-data", "1.0", "2" * 64)
+        wheels.fetch_wheel("tiny-data", "1.0", "2" * 64)

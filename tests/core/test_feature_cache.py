@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.core import feature_cache
-from stages.core.feature_cache import FeatureCache, Keys, Rows
+from penultimate.extraction.cache import MOST_SMALL_FILES, FeatureCache, Keys, Rows, key, prune
 
 WIDTH = 6
 SPACE = {"weights": "w"}
@@ -20,7 +19,7 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def some(*numbers: int) -> tuple[Keys, Rows]:
-    keys = np.frombuffer(b"".join(feature_cache.key(n) for n in numbers), np.uint8).reshape(-1, 32)
+    keys = np.frombuffer(b"".join(key(n) for n in numbers), np.uint8).reshape(-1, 32)
     return keys, np.array([[n + i / 8 for i in range(WIDTH)] for n in numbers], np.float32)
 
 
@@ -72,9 +71,9 @@ def test_a_flipped_bit_costs_its_row_and_a_cut_file_its_rows(empty: Path, capsys
 
 
 def test_many_small_files_become_one(empty: Path) -> None:
-    for n in range(feature_cache.MOST_SMALL_FILES):
+    for n in range(MOST_SMALL_FILES):
         put(n, n + 1)
-    assert len(files(empty)) == feature_cache.MOST_SMALL_FILES
+    assert len(files(empty)) == MOST_SMALL_FILES
     put(100)
     assert len(files(empty)) == 1
     assert found(*range(9), 100, 101) == {*range(9), 100}
@@ -85,7 +84,7 @@ def test_what_was_not_used_for_longest_goes_first(empty: Path, monkeypatch: pyte
         put(n)
     assert found(1) == {1}
     size = files(empty)[0].stat().st_size
-    assert feature_cache.prune(2 * size) == size
+    assert prune(2 * size) == size
     assert found(1, 2, 3) == {1, 3}
     monkeypatch.setenv("PENULTIMATE_CACHE", str(size / 1e9))
     put(4)

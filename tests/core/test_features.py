@@ -7,23 +7,33 @@ import pytest
 import torch
 from torch import nn
 
-from stages.core import backbones, engines, feature_cache, features, files, images, inference, manifest, params
-from stages.core.errors import UserError
-from stages.core.extraction import Extractor
-from stages.core.manifest import Picture, Split
+from penultimate import params
+from penultimate.dataset import manifest
+from penultimate.dataset.manifest import Picture, Split
+from penultimate.dataset.pictures import Pictures
+from penultimate.errors import UserError
+from penultimate.extraction import engines
+from penultimate.extraction.cache import FeatureCache
+from penultimate.extraction.extractor import Extractor
+from penultimate.features import vectors
+from penultimate.files import atomic
+from penultimate.networks import inference
+from penultimate.networks.backbone import Backbone
+from penultimate.networks.head import last_linear
+from penultimate.sources import weights
 from tests.project import draw_pictures
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def backbone() -> backbones.Backbone:
+def backbone() -> Backbone:
     wanted = params.load().backbone.model_dump() | {
         "name": "shufflenet_v2_x0_5",
         "weights": "random",
         "image_size": 32,
     }
-    return backbones.fetch(params.Backbone.model_validate(wanted))
+    return weights.fetch(params.Backbone.model_validate(wanted))
 
 
 @pytest.fixture
@@ -31,35 +41,35 @@ def split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Split:
     draw_pictures(tmp_path / "data/raw", per_class=5)
     monkeypatch.chdir(tmp_path)
     found = sorted(manifest.RAW.rglob("*.png"))
-    pictures = [Picture(str(f.relative_to(manifest.RAW)), f.parent.name, "train", files.sha256_of(f)) for f in found]
+    pictures = [Picture(str(f.relative_to(manifest.RAW)), f.parent.name, "train", atomic.sha256_of(f)) for f in found]
     return Split(pictures, ["blue", "red"])
 
 
 def extract(
-    split: Split, backbone: backbones.Backbone, views: int = 3, engine: engines.Name = "torch", **changes: Any
-) -> features.Features:
+    split: Split, backbone: Backbone, views: int = 3, engine: engines.Name = "torch", **changes: Any
+) -> vectors.Features:
     chosen = params.load(ROOT / "params.yaml").extract.model_dump() | {"precision": "float32"} | changes
     options = params.Extract.model_validate(chosen)
     path = Path("features.safetensors")
     Extractor(backbone, options, engines.choose(engine, "float32", CPU)).extract(split, path, views=views)
-    return features.Features.load(path)
+    return vectors.Features.load(path)
 
 
 @pytest.fixture
 def no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every feature is computed."""
-    monkeypatch.setattr(feature_cache.FeatureCache, "read", lambda *_: iter(()))
+    monkeypatch.setattr(FeatureCache, "read", lambda *_: iter(()))
 
 
 ROOT = Path(__file__).parent.parent.parent
 
 
-def test_no_parameter_and_no_buffer_of_the_network_moves(backbone: backbones.Backbone, split: Split) -> None:
+def test_no_parameter_and_no_buffer_of_the_network_moves(backbone: Backbone, split: Split) -> None:
     network = backbone.classifier(2).train()
     before = {key: value.clone() for key, value in network.state_dict().items()}
     inference.classify(
         network,
-        images.Pictures(split.files, short_side=None),
+        Pictures(split.files, short_side=None),
         preprocessing=backbone.preprocessing,
         precision="float32",
         device=CPU,
@@ -70,7 +80,7 @@ def test_no_parameter_and_no_buffer_of_the_network_moves(backbone: backbones.Bac
 
 @pytest.mark.usefixtures("no_cache")
 def test_order_workers_and_batches_change_no_byte(
-    backbone: backbones.Backbone, split: Split, monkeypatch: pytest.MonkeyPatch
+    backbone: Backbone, split: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     once = extract(split, backbone).features
     monkeypatch.setenv("PENULTIMATE_WORKERS", "5")
@@ -80,7 +90,7 @@ def test_order_workers_and_batches_change_no_byte(
     torch.testing.assert_close(extract(split, backbone).features, once, rtol=0, atol=1e-5)
 
 
-def test_views_are_the_centre_crop_and_seeded_augmentations(backbone: backbones.Backbone, split: Split) -> None:
+def test_views_are_the_centre_crop_and_seeded_augmentations(backbone: Backbone, split: Split) -> None:
     one, three, other = extract(split, backbone, 1), extract(split, backbone, 3), extract(split, backbone, 3, seed=9)
     torch.testing.assert_close(three.features[:, 0], one.features[:, 0])
     torch.testing.assert_close(three.features[:, 0], other.features[:, 0])
@@ -88,32 +98,32 @@ def test_views_are_the_centre_crop_and_seeded_augmentations(backbone: backbones.
     assert not torch.allclose(three.features[:, 1], other.features[:, 1])
 
 
-def test_features_are_what_enters_the_last_layer(backbone: backbones.Backbone, split: Split) -> None:
+def test_features_are_what_enters_the_last_layer(backbone: Backbone, split: Split) -> None:
     network = backbone.classifier(2).eval()
-    nn.init.normal_(network.get_submodule(backbones.last_linear(network)).weight)  # type: ignore[arg-type]
+    nn.init.normal_(network.get_submodule(last_linear(network)).weight)  # type: ignore[arg-type]
     logits = inference.classify(
         network,
-        images.Pictures(split.files, short_side=None),
+        Pictures(split.files, short_side=None),
         preprocessing=backbone.preprocessing,
         precision="float32",
         device=CPU,
     )
-    head = network.get_submodule(backbones.last_linear(network))
+    head = network.get_submodule(last_linear(network))
     torch.testing.assert_close(head(extract(split, backbone, 1).features[:, 0]), logits, rtol=1e-4, atol=1e-4)
 
 
-def test_openvino_computes_what_torch_does(backbone: backbones.Backbone, split: Split) -> None:
+def test_openvino_computes_what_torch_does(backbone: Backbone, split: Split) -> None:
     by_torch, by_openvino = (extract(split, backbone, engine=name) for name in ("torch", "openvino"))
     assert by_openvino.engine == "openvino"
     torch.testing.assert_close(by_openvino.features, by_torch.features, rtol=1e-3, atol=1e-4)
 
 
-def test_what_openvino_cannot_do_is_said(split: Split, backbone: backbones.Backbone) -> None:
+def test_what_openvino_cannot_do_is_said(split: Split, backbone: Backbone) -> None:
     with pytest.raises(UserError, match="runs on the CPU only; use auto or torch"):
         engines.choose("openvino", "auto", torch.device("cuda"))
 
 
-def test_a_file_of_features_says_what_made_it(backbone: backbones.Backbone, split: Split) -> None:
+def test_a_file_of_features_says_what_made_it(backbone: Backbone, split: Split) -> None:
     read = extract(split, backbone, stored_as="float16")
     assert read.features.dtype == torch.float32
     assert read.preprocessing == backbone.preprocessing
@@ -139,20 +149,20 @@ class Hungry(nn.Module):
 
 
 def test_out_of_memory_makes_the_passes_smaller_and_changes_no_byte(
-    backbone: backbones.Backbone, split: Split, capsys: pytest.CaptureFixture[str]
+    backbone: Backbone, split: Split, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def logits(network: nn.Module) -> torch.Tensor:
         torch.manual_seed(0)
         return inference.classify(
             network,
-            images.Pictures(split.files, short_side=None),
+            Pictures(split.files, short_side=None),
             preprocessing=backbone.preprocessing,
             precision="float32",
             device=CPU,
         )
 
     network = backbone.classifier(2)
-    nn.init.normal_(network.get_submodule(backbones.last_linear(network)).weight)  # type: ignore[arg-type]
+    nn.init.normal_(network.get_submodule(last_linear(network)).weight)  # type: ignore[arg-type]
     whole = logits(network)
     assert torch.equal(logits(Hungry(network, 5)), whole)
     assert "out of memory: going on with 4 pictures per pass" in capsys.readouterr().err

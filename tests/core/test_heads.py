@@ -8,9 +8,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from stages.core import class_weights, heads
-from stages.core.heads import Head
-from stages.core.params import TrainHead
+from penultimate.heads import folds, linear
+from penultimate.heads.linear import Head
+from penultimate.heads.logistic import Logistic, fit_logistic
+from penultimate.heads.sgd import fit_sgd, out_of_fold
+from penultimate.heads.strength import STRENGTHS, choose_strength
+from penultimate.params import TrainHead
+from penultimate.training import losses
 
 
 @pytest.fixture(autouse=True)
@@ -69,8 +73,8 @@ def accuracy(scores: Tensor, labels: Tensor) -> float:
 @pytest.mark.parametrize(("classes", "strength"), [(4, 1e-3), (4, 0.1), (4, 1.0), (2, 0.1)])
 def test_the_logistic_head_is_scikit_learns(classes: int, strength: float, views: int, balanced: bool) -> None:
     features, labels = some(classes=classes, views=views)
-    weights = class_weights.of(labels, classes, "balanced" if balanced else "none")
-    ours = heads.fit_logistic(features, labels, classes, strength, class_weights=weights)
+    weights = losses.of(labels, classes, "balanced" if balanced else "none")
+    ours = fit_logistic(features, labels, classes, strength, class_weights=weights)
 
     rows = features.reshape(-1, features.shape[2]).double().numpy()
     scaler = StandardScaler().fit(rows)
@@ -88,28 +92,28 @@ def test_the_logistic_head_is_scikit_learns(classes: int, strength: float, views
 
 def test_the_scale_and_offset_of_the_features_do_not_matter() -> None:
     features, labels = some()
-    plain = heads.fit_logistic(features, labels, 3, 0.1)
-    moved = heads.fit_logistic(features * 100 + 50, labels, 3, 0.1)
+    plain = fit_logistic(features, labels, 3, 0.1)
+    moved = fit_logistic(features * 100 + 50, labels, 3, 0.1)
     assert largest_difference(moved, features * 100 + 50, plain(features[:, 0]).softmax(1).numpy()) < 3e-3
     constant = torch.cat([features, torch.full_like(features[..., :1], 7.0)], dim=2)
-    assert torch.isfinite(heads.fit_logistic(constant, labels, 3, 0.1)(constant[:, 0])).all()
+    assert torch.isfinite(fit_logistic(constant, labels, 3, 0.1)(constant[:, 0])).all()
 
 
 def test_the_fit_can_be_watched_and_started_elsewhere() -> None:
     features, labels = some()
     seen: list[Head] = []
-    cold = heads.fit_logistic(features, labels, 3, 0.1, on_iteration=seen.append)
+    cold = fit_logistic(features, labels, 3, 0.1, on_iteration=seen.append)
     assert len(seen) >= 2
     assert torch.equal(seen[-1].weight, cold.weight)
-    problem = heads.Logistic(features, labels, 3, torch.ones(1, len(labels), dtype=torch.bool))
-    (warm,) = problem.fit(0.1, problem.fit(0.03, [heads.untrained(3, features.shape[2])]))
+    problem = Logistic(features, labels, 3, torch.ones(1, len(labels), dtype=torch.bool))
+    (warm,) = problem.fit(0.1, problem.fit(0.03, [linear.untrained(3, features.shape[2])]))
     assert largest_difference(warm, features, cold(features[:, 0]).softmax(1).numpy()) < 3e-3
 
 
 def test_a_balanced_class_weighs_the_more_the_rarer_it_is() -> None:
     labels = torch.tensor([0, 0, 0, 1])
-    assert class_weights.of(labels, 2, "none").tolist() == [1, 1]
-    assert class_weights.of(labels, 2, "balanced").tolist() == pytest.approx([4 / 6, 4 / 2])
+    assert losses.of(labels, 2, "none").tolist() == [1, 1]
+    assert losses.of(labels, 2, "balanced").tolist() == pytest.approx([4 / 6, 4 / 2])
 
 
 # ------------------------------------------------------------------------------------------------ folds
@@ -117,12 +121,12 @@ def test_a_balanced_class_weighs_the_more_the_rarer_it_is() -> None:
 
 def test_folds_hold_out_every_picture_once_and_are_stratified() -> None:
     labels = torch.tensor([0] * 50 + [1] * 10)
-    found = list(heads.folds(labels, 5, seed=0))
+    found = list(folds.folds(labels, 5, seed=0))
     assert torch.cat([held_out for _, held_out in found]).sort().values.tolist() == list(range(60))
     for train, held_out in found:
         assert not set(train.tolist()) & set(held_out.tolist())
         assert labels[held_out].bincount().tolist() == [10, 2]
-    again, other = (list(heads.folds(labels, 5, seed=seed)) for seed in (0, 1))
+    again, other = (list(folds.folds(labels, 5, seed=seed)) for seed in (0, 1))
     assert torch.equal(again[0][1], found[0][1])
     assert not torch.equal(other[0][1], found[0][1])
 
@@ -130,7 +134,7 @@ def test_folds_hold_out_every_picture_once_and_are_stratified() -> None:
 @pytest.mark.parametrize(("counts", "expected"), [((50, 3), 3), ((2, 2), 2), ((9, 9), 5)])
 def test_no_more_folds_than_the_smallest_class_has_pictures(counts: tuple[int, int], expected: int) -> None:
     labels = torch.tensor([0] * counts[0] + [1] * counts[1])
-    assert len(list(heads.folds(labels, 5, seed=0))) == expected
+    assert len(list(folds.folds(labels, 5, seed=0))) == expected
 
 
 @pytest.mark.filterwarnings("ignore:The least populated class")
@@ -139,10 +143,10 @@ def test_few_pictures_still_give_a_head_and_probabilities(solver: str) -> None:
     features, _ = some(pictures=7, views=2)
     labels = torch.tensor([0, 0, 0, 1, 1, 1, 2])  # one class of a single picture
     if solver == "logistic":
-        strength, found = heads.choose_strength(features, labels, 3, options())
-        assert strength in heads.STRENGTHS
+        strength, found = choose_strength(features, labels, 3, options())
+        assert strength in STRENGTHS
     else:
-        found = heads.out_of_fold(features, labels, 3, options(solver="sgd"))
+        found = out_of_fold(features, labels, 3, options(solver="sgd"))
     assert found.shape == (7, 3)
     assert torch.allclose(found.sum(1), torch.ones(7))
 
@@ -156,28 +160,28 @@ def test_out_of_fold_probabilities_come_from_heads_that_never_saw_the_picture() 
     pictures = torch.tensor(rng.normal(size=(200, 1, 250)), dtype=torch.float32)
     features = pictures + 0.01 * torch.tensor(rng.normal(size=(200, 4, 250)), dtype=torch.float32)
     labels = torch.tensor(rng.permutation(np.arange(200) % 2))
-    by_heart = heads.fit_logistic(features, labels, 2, 10.0)
+    by_heart = fit_logistic(features, labels, 2, 10.0)
     assert accuracy(by_heart(features[:, 0]), labels) == 1
-    _, logistic = heads.choose_strength(features, labels, 2, options())
-    sgd = heads.out_of_fold(features, labels, 2, options(solver="sgd"))
+    _, logistic = choose_strength(features, labels, 2, options())
+    sgd = out_of_fold(features, labels, 2, options(solver="sgd"))
     for found in (logistic, sgd):
         assert 0.36 < accuracy(found, labels) < 0.64  # chance, by four standard errors
 
 
 def test_the_chosen_strength_is_the_best_of_the_range_out_of_fold() -> None:
     features, labels = some(apart=0.5, pictures=90)
-    strength, probabilities = heads.choose_strength(features, labels, 3, options())
+    strength, probabilities = choose_strength(features, labels, 3, options())
 
     def out_of_fold(c: float) -> Tensor:
         logits = torch.zeros(90, 3)
-        for train, held_out in heads.folds(labels, 5, 0):
-            logits[held_out] = heads.fit_logistic(features[train], labels[train], 3, c)(features[held_out, 0])
+        for train, held_out in folds.folds(labels, 5, 0):
+            logits[held_out] = fit_logistic(features[train], labels[train], 3, c)(features[held_out, 0])
         return logits
 
-    losses = {c: torch.nn.functional.cross_entropy(out_of_fold(c), labels).item() for c in heads.STRENGTHS}
+    losses = {c: torch.nn.functional.cross_entropy(out_of_fold(c), labels).item() for c in STRENGTHS}
     assert losses[strength] == pytest.approx(min(losses.values()), abs=1e-3)
     assert torch.allclose(probabilities, out_of_fold(strength).softmax(1), atol=5e-3)
-    assert heads.choose_strength(features, labels, 3, options())[0] == strength
+    assert choose_strength(features, labels, 3, options())[0] == strength
 
 
 # ------------------------------------------------------------------------------------------------ sgd
@@ -186,7 +190,7 @@ def test_the_chosen_strength_is_the_best_of_the_range_out_of_fold() -> None:
 def test_sgd_learns_what_is_separable_and_shows_every_epoch() -> None:
     features, labels = some(apart=4.0, views=3)
     seen: list[Head] = []
-    head = heads.fit_sgd(features, labels, 3, options(solver="sgd", lr=0.01), on_epoch=seen.append)
+    head = fit_sgd(features, labels, 3, options(solver="sgd", lr=0.01), on_epoch=seen.append)
     assert len(seen) == 20
     assert torch.equal(seen[-1].weight, head.weight)
     assert not torch.equal(seen[0].weight, seen[1].weight)
@@ -198,7 +202,7 @@ def test_sgd_depends_on_its_seed_alone() -> None:
     fits = []
     for seed, others in ((0, 1), (0, 2), (1, 1)):
         torch.manual_seed(others)  # what others do with torch's own generator
-        fits.append(heads.fit_sgd(features, labels, 3, options(solver="sgd", seed=seed)))
+        fits.append(fit_sgd(features, labels, 3, options(solver="sgd", seed=seed)))
     assert torch.equal(fits[0].weight, fits[1].weight)
     assert not torch.equal(fits[0].weight, fits[2].weight)
 
@@ -208,7 +212,7 @@ def test_sgd_with_balanced_classes_finds_the_rare_one() -> None:
     labels = (torch.arange(200) % 10 == 0).long()
     features[:, 0, 0] += labels * features[:, 0, 0].std()
     found = {
-        how: heads.fit_sgd(features, labels, 2, options(solver="sgd", class_weights=how, lr=0.005))(features[:, 0])
+        how: fit_sgd(features, labels, 2, options(solver="sgd", class_weights=how, lr=0.005))(features[:, 0])
         for how in ("none", "balanced")
     }
     recall = {how: (logits.argmax(1) == 1)[labels == 1].float().mean().item() for how, logits in found.items()}
@@ -220,7 +224,7 @@ def test_subsets_solved_together_are_those_solved_alone() -> None:
     features, labels = some()
     subsets = torch.ones(3, len(labels), dtype=torch.bool)
     subsets[1, ::4], subsets[2, 1::3] = False, False
-    together = heads.Logistic(features, labels, 3, subsets).fit(0.1, [heads.untrained(3, features.shape[2])] * 3)
+    together = Logistic(features, labels, 3, subsets).fit(0.1, [linear.untrained(3, features.shape[2])] * 3)
     for subset, head in zip(subsets, together, strict=True):
-        alone = heads.fit_logistic(features[subset], labels[subset], 3, 0.1)
+        alone = fit_logistic(features[subset], labels[subset], 3, 0.1)
         assert largest_difference(head, features, alone(features[:, 0]).softmax(1).numpy()) < 3e-3

@@ -12,8 +12,11 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torchvision.transforms import v2
 
-from stages.core import images, png
-from stages.core.params import Augmentation
+from penultimate.compute import randomness
+from penultimate.dataset import loading
+from penultimate.dataset.pictures import DecodedPictures
+from penultimate.imaging import crops, decoding, png
+from penultimate.params import Augmentation
 
 RED, BLUE, WHITE, BLACK = (255, 0, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
 EXIF_ORIENTATION = 0x0112
@@ -26,14 +29,14 @@ def saved(path: Path, pixels: Any, mode: str | None = None, **options: Any) -> P
 
 
 def decoded(path: Path) -> np.ndarray[Any, Any]:
-    image = images.decode(path)
+    image = decoding.decode(path)
     assert image.mode in {"RGB", "L"}
     return np.asarray(image.convert("RGB"))
 
 
 def refusal(path: Path) -> str:
-    with pytest.raises(images.PictureError) as caught:
-        images.decode(path)
+    with pytest.raises(decoding.PictureError) as caught:
+        decoding.decode(path)
     assert str(caught.value) == f"{path}: {caught.value.reason}"
     assert "\n" not in str(caught.value)
     return caught.value.reason
@@ -76,10 +79,10 @@ def test_a_bomb_is_refused_unopened(tmp_path: Path, size: tuple[int, int]) -> No
 
 
 def test_fifty_megapixels_and_one_pixel(tmp_path: Path) -> None:
-    large = images.decode(saved(tmp_path / "large.png", Image.new("1", (10_000, 5_000), 1), compress_level=1))
+    large = decoding.decode(saved(tmp_path / "large.png", Image.new("1", (10_000, 5_000), 1), compress_level=1))
     assert (large.mode, large.size, large.getpixel((9_999, 4_999))) == ("RGB", (10_000, 5_000), WHITE)
-    one = images.decode(saved(tmp_path / "one.png", Image.new("RGB", (1, 1), RED)))
-    for pixels in (images.centre_view(one, 32), augmented(one, "any", size=32)):
+    one = decoding.decode(saved(tmp_path / "one.png", Image.new("RGB", (1, 1), RED)))
+    for pixels in (crops.centre_view(one, 32), augmented(one, "any", size=32)):
         assert (pixels == RED).all()
         assert pixels.shape == (32, 32, 3)
 
@@ -159,7 +162,7 @@ def test_the_short_cut_gives_the_same_pixels(
     for seed, (width, height) in enumerate([(1, 1), (7, 40), (300, 200)]):
         path.write_bytes(written(mode, width, height, seed))
         for short_side in (None, 30):
-            ours, theirs = (f(path, short_side=short_side) for f in (images.decode_fast, images.decode))
+            ours, theirs = (f(path, short_side=short_side) for f in (decoding.decode_fast, decoding.decode))
             assert ours.mode == theirs.mode
             assert np.array_equal(np.asarray(ours), np.asarray(theirs))
     assert (png.plain(path) is not None) == (mode in {"L", "RGB"})
@@ -185,23 +188,23 @@ def test_what_is_no_plain_png_is_left_to_pillow(tmp_path: Path) -> None:
         path.write_bytes(content)
         assert png.plain(path) is None
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(images.PictureError, match="damaged: image file is truncated"):
-        images.decode_fast(path)
+    with pytest.raises(decoding.PictureError, match="damaged: image file is truncated"):
+        decoding.decode_fast(path)
 
 
 # ------------------------------------------------------------------------------------------------ views
 
 
-def augmented(image: Image.Image, *key: object, size: int = 32, **changed: Any) -> images.Pixels:
+def augmented(image: Image.Image, *key: object, size: int = 32, **changed: Any) -> crops.Pixels:
     options = {"crop_scale": 0.5, "horizontal_flip": True, "vertical_flip": True} | changed
-    return images.augmented_view(image, size, Augmentation(**options), images.generator(*key))
+    return crops.augmented_view(image, size, Augmentation(**options), randomness.generator(*key))
 
 
 @pytest.mark.parametrize("size", [(300, 300), (500, 375), (341, 512), (256, 256), (60, 45), (1000, 130)])
 def test_the_centre_view_is_torchvisions_resize_and_centre_crop(size: tuple[int, int]) -> None:
     image = photo(*size)
     theirs = np.asarray(v2.CenterCrop(224)(v2.Resize(256)(image)))
-    ours = images.centre_view(image, 224)
+    ours = crops.centre_view(image, 224)
     # They round the long side to whole pixels, and their intermediate picture to whole grey levels.
     assert np.abs(ours.astype(int) - theirs).mean() < 0.6
     assert np.abs(ours.astype(int) - theirs).max() <= 4
@@ -211,7 +214,7 @@ def test_the_centre_view_is_torchvisions_resize_and_centre_crop(size: tuple[int,
 def test_extreme_shapes_are_seen_without_a_huge_picture_between(size: tuple[int, int]) -> None:
     image = Image.new("RGB", size, BLUE)
     started = time.perf_counter()
-    for pixels in (images.centre_view(image, 224), augmented(image, 1, size=224)):
+    for pixels in (crops.centre_view(image, 224), augmented(image, 1, size=224)):
         assert pixels.shape == (224, 224, 3)
         assert (pixels == BLUE).all()
     assert time.perf_counter() - started < 0.5
@@ -227,13 +230,13 @@ def test_an_augmented_view_is_a_function_of_its_key_alone() -> None:
 
 @given(st.integers(1, 400), st.integers(1, 400), st.floats(0.01, 1), st.integers(0, 2**32))
 def test_a_crop_lies_inside_and_covers_its_share(width: int, height: int, scale: float, seed: int) -> None:
-    left, top, right, bottom = images._random_box(width, height, scale, images.generator(seed))
+    left, top, right, bottom = crops._random_box(width, height, scale, randomness.generator(seed))
     w, h = right - left, bottom - top
     assert 0 <= left < right <= width
     assert 0 <= top < bottom <= height
     # Sides are rounded to whole pixels; a picture too long for any crop is shown at its whole width or height.
     assert (w + 0.5) * (h + 0.5) >= scale * width * height * (1 - 1e-9) or w == width or h == height
-    narrowest, widest = images.ASPECT_RATIOS
+    narrowest, widest = crops.ASPECT_RATIOS
     assert (w - 1) / (h + 1) <= widest
     assert (w + 1) / max(h - 1, 0.5) >= narrowest
 
@@ -280,36 +283,38 @@ def test_batches_keep_order_and_values_with_any_number_of_workers(
 ) -> None:
     monkeypatch.setenv("PENULTIMATE_WORKERS", workers)
 
-    def make(item: int) -> images.Pixels:
+    def make(item: int) -> crops.Pixels:
         time.sleep(0.002 * (item % 3))  # later items may be done first
         return np.full((2, 2, 3), item, np.uint8)
 
-    found = list(images.batches(images.in_batches(range(23), 5), make))
+    found = list(loading.batches(loading.in_batches(range(23), 5), make))
     assert [batch.shape for batch in found] == [(5, 2, 2, 3)] * 4 + [(3, 2, 2, 3)]
     assert np.concatenate(found)[:, 0, 0, 0].tolist() == list(range(23))
 
 
 def test_an_error_in_a_batch_reaches_the_reader() -> None:
-    def make(item: int) -> images.Pixels:
+    def make(item: int) -> crops.Pixels:
         if item == 3:
-            raise images.PictureError(Path("a.png"), "number 3")
+            raise decoding.PictureError(Path("a.png"), "number 3")
         return np.zeros((1, 1, 3), np.uint8)
 
-    reader = images.batches([[0, 1], [2, 3], [4]], make)
+    reader = loading.batches([[0, 1], [2, 3], [4]], make)
     next(reader)
-    with pytest.raises(images.PictureError, match="number 3"):
+    with pytest.raises(decoding.PictureError, match="number 3"):
         next(reader)
 
 
 def test_a_picture_is_decoded_once_whatever_the_memory_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sources = [photo(30, 30), photo(31, 30), photo(32, 30).convert("L"), photo(33, 30)]
     paths = [saved(tmp_path / f"{i}.png", source) for i, source in enumerate(sources)]
-    truth = [np.asarray(images.decode(path)) for path in paths]
-    decode = images.decode
+    truth = [np.asarray(decoding.decode(path)) for path in paths]
+    decode = decoding.decode
     for budget in (0, 3000, 1e9):
         seen: list[Path] = []
-        monkeypatch.setattr(images, "decode_fast", lambda path, *, short_side: seen.append(path) or decode(path))  # type: ignore[func-returns-value]  # noqa: B023
-        pictures = images.DecodedPictures(paths, short_side=None, budget_bytes=budget, folder=tmp_path)
+        monkeypatch.setattr(
+            "penultimate.dataset.pictures.decode_fast", lambda path, *, short_side: seen.append(path) or decode(path)
+        )  # type: ignore[func-returns-value]
+        pictures = DecodedPictures(paths, short_side=None, budget_bytes=budget, folder=tmp_path)
         for i in (0, 1, 2, 3, 3, 2, 1, 0):
             assert np.array_equal(np.asarray(pictures[i]), truth[i])
         assert seen == paths
@@ -320,17 +325,17 @@ def test_a_picture_is_decoded_once_whatever_the_memory_budget(tmp_path: Path, mo
 def test_a_large_picture_is_shrunk_as_it_is_decoded(tmp_path: Path, name: str) -> None:
     whole = photo(900, 600)
     path = saved(tmp_path / name, whole)
-    small = images.decode(path, short_side=120)
+    small = decoding.decode(path, short_side=120)
     assert small.size == (180, 120)
     expected = np.asarray(whole.resize((180, 120), Image.Resampling.BILINEAR), np.float32)
     assert np.abs(np.asarray(small, np.float32) - expected).mean() < 2
-    assert images.decode(path, short_side=601).size == (900, 600)
+    assert decoding.decode(path, short_side=601).size == (900, 600)
 
 
 @given(st.lists(st.integers(0, 9), max_size=12), st.integers(1, 8))
 def test_regrouped_batches_hold_the_same_items(sizes: list[int], size: int) -> None:
     items = np.arange(sum(sizes)).astype(np.uint8)
     parts = np.split(items, np.cumsum(sizes)[:-1]) if sizes else []
-    found = list(images.regrouped(parts, size))
+    found = list(loading.regrouped(parts, size))
     assert all(len(batch) == size for batch in found[:-1])
     assert np.array_equal(np.concatenate([items[:0], *found]), items)

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.core import label_errors
+from penultimate.report import label_errors
 
 
 def test_confidently_of_another_class_is_an_error_and_merely_unsure_is_none() -> None:

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from stages.core import params
-from stages.core.errors import UserError
+from penultimate import params
+from penultimate.errors import UserError
 
 COMMITTED = Path(__file__).parents[2] / "params.yaml"
 SECTIONS = "mode, data, backbone, prepare, extract, train_head, finetune, evaluate"

@@ -5,8 +5,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from stages.core import html, report
-from stages.core.predictions import Predictions
+from penultimate.drawing import html
+from penultimate.evaluation.predictions import Predictions
+from penultimate.report import page, tables
 
 NASTY = '<script>alert("x")</script>&$x$'
 
@@ -26,7 +27,7 @@ def versus(delta: float, low: float, high: float, p: float) -> dict[str, float]:
     ],
 )
 def test_the_answer_names_a_winner_only_where_there_is_one(numbers: dict[str, float], says: str) -> None:
-    answer = report.answer(numbers, this="finetune", other="linear", pictures=300)
+    answer = page.answer(numbers, this="finetune", other="linear", pictures=300)
     assert answer.startswith(says)
     assert "95 % interval [" in answer
 
@@ -35,8 +36,8 @@ def test_names_from_the_data_are_escaped() -> None:
     found = Predictions([NASTY], [NASTY, "b"], np.array([0]), np.array([[0.2, 0.8]]))
     pieces = [
         html.table([NASTY], [[NASTY]]),
-        html.confusion_table(found),
-        html.class_table({"linear": found}),
+        tables.confusion_table(found),
+        tables.class_table({"linear": found}),
         html.thumbnails([(np.zeros((4, 4, 3), np.uint8), NASTY)]),
         html.section(NASTY, html.paragraph(NASTY), html.preformatted(NASTY)),
     ]
@@ -51,10 +52,10 @@ def test_names_from_the_data_are_escaped() -> None:
 
 def test_a_class_absent_from_val_is_not_defined_rather_than_nan() -> None:
     found = Predictions(["1", "2"], ["a", "b", "c"], np.array([0, 1]), np.array([[0.9, 0.1, 0.0], [0.2, 0.8, 0.0]]))
-    assert "not defined" in html.class_table({"linear": found, "finetune": found})
-    assert "nan" not in html.class_table({"linear": found, "finetune": found})
+    assert "not defined" in tables.class_table({"linear": found, "finetune": found})
+    assert "nan" not in tables.class_table({"linear": found, "finetune": found})
 
 
 def test_passwords_and_places_on_the_users_disk_stay_out_of_the_report() -> None:
     private = {"data": {"source": "https://me:secret@host/a.zip?token=abc", "watch": "/home/me/photos"}, "n": 3}
-    assert report.shareable(private) == {"data": {"source": "https://host/a.zip", "watch": "photos"}, "n": 3}
+    assert page.shareable(private) == {"data": {"source": "https://host/a.zip", "watch": "photos"}, "n": 3}

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
-from stages.core.rows import written_in_rows
+from penultimate.features.rows import written_in_rows
 
 
 @given(st.permutations(range(12)), st.lists(st.integers(0, 12), max_size=4))

@@ -10,8 +10,9 @@ from sklearn import metrics
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
-from stages.core import comparison, scores
-from stages.core.predictions import Bools, Floats, Ints
+from penultimate.evaluation import scores
+from penultimate.evaluation.predictions import Bools, Floats, Ints
+from penultimate.report import comparison
 
 
 def predictions(

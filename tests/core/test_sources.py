@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from penultimate.errors import UserError
+from penultimate.files import atomic
+from penultimate.files.text import read_json
+from penultimate.params import Data
+from penultimate.sources import catalogue
 from stages import fetch_data
-from stages.core import download, files, sources
-from stages.core.errors import UserError
-from stages.core.params import Data
 from tests.servers import Page, serving
 
 TWO = ["cats/1.jpg", "cats/2.PNG", "dogs/1.jpeg"]
@@ -50,7 +52,7 @@ def zipped(archive: Path, names: Iterable[str]) -> Path:
 
 def fetch(source: object, *, watch: object | None = None, sha256: str | None = None) -> dict[str, Any]:
     data = Data(source=str(source), watch=str(watch or source), sha256=sha256)
-    return sources.fetch(data, into=Path("data/raw"))
+    return catalogue.fetch(data, into=Path("data/raw"))
 
 
 def raw() -> list[str]:
@@ -217,7 +219,7 @@ def test_sources_that_are_not_there(project: Path, tmp_path: Path) -> None:
 
 def test_archives_and_their_hash(tmp_path: Path) -> None:
     archive = zipped(tmp_path / "set.zip", SPLIT)
-    sha256 = files.sha256_of(archive)
+    sha256 = atomic.sha256_of(archive)
     about = fetch(archive, sha256=sha256[:10])
     assert (about["name"], about["origin"]) == ("set.zip", "local archive")
     assert raw() == sorted(SPLIT)
@@ -248,10 +250,10 @@ def test_known_sources_must_have_the_published_content(
 ) -> None:
     content = zipped(tmp_path / "set.zip", ["hymenoptera_data/" + name for name in SPLIT]).read_bytes()
     with serving(**{"set.zip": Page(content)}) as server:
-        known = replace(sources.SOURCES["hymenoptera"], bring=sources._bring_url(f"{server.url}/set.zip"))
-        monkeypatch.setitem(sources.SOURCES, "hymenoptera", known)
+        known = replace(catalogue.SOURCES["hymenoptera"], bring=catalogue._bring_url(f"{server.url}/set.zip"))
+        monkeypatch.setitem(catalogue.SOURCES, "hymenoptera", known)
         found = refusal("hymenoptera").split("content sha256 ")[1][:64]
-        monkeypatch.setitem(sources.SOURCES, "hymenoptera", replace(known, content_sha256=found))
+        monkeypatch.setitem(catalogue.SOURCES, "hymenoptera", replace(known, content_sha256=found))
         assert fetch("hymenoptera")["content_sha256"] == found
     assert "hymenoptera: licence not stated by its publisher" in capsys.readouterr().out
 
@@ -265,9 +267,9 @@ def test_elpv_is_sorted_by_its_labels(tmp_path: Path, monkeypatch: pytest.Monkey
         archive.writestr("elpv_dataset/data/labels.csv", "".join(lines))
         for name in labels:
             archive.writestr(f"elpv_dataset/data/images/{name}", name)
-    monkeypatch.setattr(download, "fetch_wheel", lambda *_: wheel)
-    elpv = replace(sources.SOURCES["elpv"], content_sha256=None)
-    monkeypatch.setitem(sources.SOURCES, "elpv", elpv)
+    monkeypatch.setattr("penultimate.sources.wheels.fetch_wheel", lambda *_: wheel)
+    elpv = replace(catalogue.SOURCES["elpv"], content_sha256=None)
+    monkeypatch.setitem(catalogue.SOURCES, "elpv", elpv)
     about = fetch("elpv")
     assert raw() == ["defective/cell0001.png", "defective/cell0002.png", "functional/cell0003.png"]
     assert about["licence"] == "CC BY-NC-SA 4.0"
@@ -280,6 +282,6 @@ def test_the_stage_writes_pictures_and_record(tmp_path: Path) -> None:
     text = template.read_text(encoding="utf-8").replace("source: elpv", f"source: {photos}")
     Path("params.yaml").write_text(text, encoding="utf-8")
     fetch_data.main()
-    assert files.read_json(Path("data/source.json"))["counts"] == {"cats": 2, "dogs": 1}
+    assert read_json(Path("data/source.json"))["counts"] == {"cats": 2, "dogs": 1}
     assert str(tmp_path) not in Path("data/source.json").read_text(encoding="utf-8")
     assert len(list(Path("data/raw").rglob("*.*"))) == 3

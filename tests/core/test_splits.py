@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.core.errors import UserError
-from stages.core.manifest import Picture
-from stages.core.params import Prepare
-from stages.core.splits import Dropped, assign
+from penultimate.curation.splits import Dropped, assign
+from penultimate.dataset.manifest import Picture
+from penultimate.errors import UserError
+from penultimate.params import Prepare
 
 
 def options(**changed: object) -> Prepare:

@@ -11,12 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from stages.core import checkpoints, curves, manifest, params
-from stages.core.backbones import Preprocessing
-from stages.core.device_views import PicturesOnDevice
-from stages.core.errors import UserError
-from stages.core.manifest import Picture, Split
-from stages.core.training import Trainer, optimizer_of, schedule_of, set_training_mode, train
+from penultimate import params
+from penultimate.dataset import manifest
+from penultimate.dataset.manifest import Picture, Split
+from penultimate.errors import UserError
+from penultimate.finetuning.device_views import PicturesOnDevice
+from penultimate.finetuning.optimizers import optimizer_of, schedule_of
+from penultimate.finetuning.trainer import Trainer, fit, set_training_mode
+from penultimate.networks.preprocessing import Preprocessing
+from penultimate.training import checkpoints
+from penultimate.training.log import Row, TrainingLog
 from tests.project import draw_pictures
 
 DEFAULTS = params.load().finetune
@@ -50,14 +54,14 @@ def trained(split: Split, **changes: Any) -> tuple[nn.Module, list[Any]]:
 
 def test_views_cut_on_a_device_are_those_of_pillow(split: Split) -> None:
     trainer = trainer_of(split)
-    plan = trainer._plan(1)
-    by_pillow = list(trainer._views(1, plan))
-    trainer._on_device = PicturesOnDevice(trainer.train_pictures, torch.device("cpu"), budget_bytes=9_000)
-    on_device = list(trainer._views(1, plan))
+    plan = trainer.batches.plan(1)
+    by_pillow = list(trainer.batches.views(1, plan))
+    trainer.batches._on_device = PicturesOnDevice(trainer.batches.pictures, torch.device("cpu"), budget_bytes=9_000)
+    on_device = list(trainer.batches.views(1, plan))
     for one, other in zip(by_pillow, on_device, strict=True):
         assert (one.int() - other.int()).abs().max() <= 1
-    pixels, labels = trainer.first_batch(3)
-    assert np.array_equal(pixels, next(trainer._views(0, [trainer._plan(0)[0][:3]])))
+    pixels, labels = trainer.batches.first(3)
+    assert np.array_equal(pixels, next(trainer.batches.views(0, [trainer.batches.plan(0)[0][:3]])))
     assert len(labels) == 3
     assert trainer.epoch(0).train_loss > 0
 
@@ -87,7 +91,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others(split: Spli
 def test_a_last_batch_of_one_picture_joins_the_one_before(split: Split) -> None:
     nine = Split(split.pictures[:9], split.classes)
     trainer = Trainer(small_network(), nine, nine, options(), preprocessing=PREPROCESSING, device=torch.device("cpu"))
-    plan = trainer._plan(0)
+    plan = trainer.batches.plan(0)
     assert [len(batch) for batch in plan] == [4, 5]
     assert sorted(index for batch in plan for index in batch) == list(range(9))
 
@@ -157,8 +161,8 @@ def test_stopped_anywhere_and_resumed_is_uninterrupted_bit_for_bit(
             return step(*arguments)
 
         monkeypatch.setattr(trainer, "_step", counted)
-        with curves.TrainingLog(Path("training.csv")) as log, checkpoints.opened(name) as kept:
-            weights = train(trainer, log, kept)
+        with TrainingLog(Path("training.csv")) as log, checkpoints.opened(name) as kept:
+            weights = fit(trainer, log, kept)
         return weights, Path("training.csv").read_text()
 
     whole, rows = run("whole", 99)
@@ -179,9 +183,9 @@ def trainer_of(split: Split, **changes: Any) -> Trainer:
 def run_to_its_error(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> tuple[str, dict[str, Any] | None]:
     """The error's line, and the state that is kept."""
     monkeypatch.setenv("DVC_ROOT", str(Path.cwd()))
-    with curves.TrainingLog(Path("training.csv")) as log, checkpoints.opened("a") as kept:
+    with TrainingLog(Path("training.csv")) as log, checkpoints.opened("a") as kept:
         with pytest.raises(UserError) as caught:
-            train(trainer, log, kept)
+            fit(trainer, log, kept)
         return str(caught.value), kept.newest()
 
 
@@ -220,20 +224,18 @@ def test_too_little_memory_names_the_batch_size(split: Split, monkeypatch: pytes
     def out_of_memory(*_: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
-    for name in ("_step", "_views"):
-        monkeypatch.setattr(trainer, name, out_of_memory)
+    for owner, name in ((trainer, "_step"), (trainer.batches, "views")):
+        monkeypatch.setattr(owner, name, out_of_memory)
         line, _ = run_to_its_error(trainer, monkeypatch)
         assert line.startswith("out of memory: lower finetune.batch_size (now 4)")
-    with pytest.raises(UserError, match="out of memory: lower"):
-        trainer.first_batch(2)
 
 
 def test_dvclive_follows_where_it_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("dvclive")
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    with curves.TrainingLog(tmp_path / "finetune/training.csv") as log:
+    with TrainingLog(tmp_path / "finetune/training.csv") as log:
         for epoch in (1, 2):
-            log.add(curves.Row.of(epoch, train=(0.5, 0.7), val=(0.6, 0.8)))
+            log.add(Row.of(epoch, train=(0.5, 0.7), val=(0.6, 0.8)))
     folder = tmp_path / ".cache/dvclive/finetune"
     assert (folder / "report.html").exists()
     assert len((folder / "plots/metrics/val_loss.tsv").read_text().splitlines()) == 3

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image, ImageEnhance
 
-from stages.core import twins
+from penultimate.curation import duplicates
 
 
 def scene(seed: int) -> Image.Image:
@@ -35,19 +35,19 @@ def as_jpeg(image: Image.Image) -> Image.Image:
 )
 def test_a_changed_copy_is_near(change: object) -> None:
     images = [scene(0), change(scene(0)), scene(1)]  # type: ignore[operator]
-    found = twins.find(["0", "1", "2"], [twins.perceptual_hash(image) for image in images])
+    found = duplicates.find(["0", "1", "2"], [duplicates.perceptual_hash(image) for image in images])
     assert found.group[0] == found.group[1] != found.group[2]
     assert found.nearest.tolist() == [1, 0, -1]
-    assert found.distance[0] <= twins.NEAR
+    assert found.distance[0] <= duplicates.NEAR
     assert found.distance[2] == -1
 
 
 def test_pictures_of_one_colour_are_no_twins_of_others() -> None:
     plain = Image.new("RGB", (40, 40), "red")
-    assert twins.perceptual_hash(plain) is None
-    assert twins.is_constant(Image.new("L", (3, 3), 7))
-    assert not twins.is_constant(scene(0))
-    found = twins.find(["a", "b", "b"], [None, None, None])
+    assert duplicates.perceptual_hash(plain) is None
+    assert duplicates.is_constant(Image.new("L", (3, 3), 7))
+    assert not duplicates.is_constant(scene(0))
+    found = duplicates.find(["a", "b", "b"], [None, None, None])
     assert found.nearest.tolist() == [-1, 2, 1]
 
 
@@ -62,12 +62,12 @@ def test_it_is_what_comparing_all_pairs_gives(hashes: np.ndarray, data: st.DataO
     for i, sha in enumerate(sha256):
         hashes[i] = hashes[sha256.index(sha)]  # the same bytes have the same hash
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(twins, "BLOCK", data.draw(st.integers(1, 5)))
-        found = twins.find(sha256, list(hashes))
+        patch.setattr(duplicates, "BLOCK", data.draw(st.integers(1, 5)))
+        found = duplicates.find(sha256, list(hashes))
     n = len(sha256)
     bits = (hashes[:, None] != hashes[None]).sum(2)
     for i in range(n):
-        near = [j for j in range(n) if j != i and bits[i, j] <= twins.NEAR]
+        near = [j for j in range(n) if j != i and bits[i, j] <= duplicates.NEAR]
         assert (found.nearest[i] in near) if near else (found.nearest[i] == -1)
         assert all(found.group[i] == found.group[j] for j in near)
     assert found.names(sha256) == {

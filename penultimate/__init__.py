@@ -1,0 +1,1 @@
+"""penultimate: image transfer learning; `stages/` runs it, one thin module per DVC stage."""

@@ -1,0 +1,193 @@
+"""Classify pictures with a trained model: a row per picture, as CSV or as JSON lines.
+
+penultimate predict photo.jpg 'more/*.png' folder/
+penultimate predict folder/ --out predictions.csv --top 3
+find / -name '*.jpg' | penultimate predict - --out predictions.jsonl
+penultimate predict folder/ --copy-to sorted/     # each picture into the folder of its class
+
+Pictures that cannot be read are reported and left out, and the exit code is then 3.
+"""
+
+import csv
+import filecmp
+import glob
+import json
+import shutil
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from itertools import count
+from pathlib import Path
+from typing import IO
+
+from torch import Tensor
+
+from penultimate import console, params
+from penultimate.compute import devices
+from penultimate.dataset import loading
+from penultimate.errors import UserError
+from penultimate.extraction import engines
+from penultimate.files.atomic import written_aside
+from penultimate.imaging import crops, decoding
+from penultimate.networks.head import without_head
+from penultimate.networks.model import Model
+from penultimate.params import MODES
+from penultimate.sources import arrangement
+
+Found = list[tuple[str, float]]  # classes with their probabilities, the most likely first
+Write = Callable[[Path, Found], None]
+
+SOME_UNREADABLE = 3  # the exit code where pictures were left out
+SHOWN = 5  # unreadable pictures that are named on the terminal
+
+
+def add_to(parser: ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="files, folders, globs; - reads a list from stdin")
+    parser.add_argument(
+        "--model", type=Path, help="default: models/finetune.safetensors, else models/linear.safetensors"
+    )
+    parser.add_argument("--out", type=Path, help="a .csv or .jsonl file; default: CSV on the terminal")
+    parser.add_argument("--top", type=int, default=1, metavar="K", help="the K most likely classes (default: 1)")
+    parser.add_argument("--copy-to", type=Path, metavar="DIR", help="copy every picture to DIR/<class>/")
+    parser.add_argument("--engine", choices=["auto", "openvino", "torch"], default="auto")
+
+
+def run(given: Namespace) -> int:
+    """Predict, as the arguments say: the exit code.
+
+    Raises:
+        UserError: there is no model, no picture, or no such format.
+    """
+    if given.top < 1:
+        raise UserError("--top: must be 1 or more")
+    if given.out and given.out.suffix not in {".csv", ".jsonl"}:
+        raise UserError(f"--out {given.out}: must end in .csv or .jsonl")
+    model = Model.load(given.model or default_model())
+    paths = list(find(given.paths))
+    if not paths:
+        raise UserError("no pictures found in the paths given")
+    unreadable: list[tuple[Path, str]] = []
+    top = min(given.top, len(model.classes))
+    # What goes to the terminal beside the rows must not end up in them.
+    with writer(given.out, top) as write, redirect_stdout(sys.stderr):
+        for path, probabilities in classified(model, paths, given.engine, unreadable):
+            chosen = probabilities.topk(top)
+            found = [
+                (model.classes[index], p)
+                for index, p in zip(chosen.indices.tolist(), chosen.values.tolist(), strict=True)
+            ]
+            write(path, found)
+            if given.copy_to:
+                copy(path, given.copy_to / found[0][0])
+        for path, reason in unreadable[:SHOWN]:
+            console.warn(f"{path}: {reason}")
+        if unreadable:
+            console.warn(f"{len(unreadable)} of {len(paths)} pictures could not be read, and are left out")
+        if given.out:
+            console.say(f"{len(paths) - len(unreadable)} pictures classified: {given.out}")
+    return SOME_UNREADABLE if unreadable else 0
+
+
+def default_model() -> Path:
+    """The model of this project, the finetuned one first.
+
+    Raises:
+        UserError: there is none.
+    """
+    for mode in reversed(MODES):
+        path = Path(f"models/{mode}.safetensors")
+        if path.is_file():
+            return path
+    raise UserError("no model in models/: run `dvc repro`, or say which: --model FILE")
+
+
+def find(paths: list[str]) -> Iterator[Path]:
+    """The files meant: a folder means all pictures below it, a glob what it matches, `-` a list on standard input."""
+    for text in paths:
+        path = Path(text).expanduser()
+        if text == "-":
+            yield from find([line for line in sys.stdin.read().splitlines() if line.strip() not in {"", "-"}])
+        elif path.is_dir():
+            yield from sorted(p for p in path.rglob("*") if p.suffix.lower() in arrangement.PICTURES and p.is_file())
+        elif path.exists() or not glob.has_magic(text):
+            yield path
+        else:
+            matches = glob.glob(str(path), recursive=True)
+            yield from find([glob.escape(match) for match in sorted(matches)])
+
+
+def classified(
+    model: Model, paths: list[Path], engine: params.Engine, unreadable: list[tuple[Path, str]]
+) -> Iterator[tuple[Path, Tensor]]:
+    """The readable pictures with their probabilities, float32 (classes,), in order; the others go to `unreadable`."""
+    device = devices.device()
+    size, short_side = model.preprocessing.image_size, model.preprocessing.short_side
+    chosen = engines.choose(engine, model.precision, device)
+    features = chosen.frozen(without_head(model.network), model.preprocessing)
+    readable: list[Path] = []
+
+    def view(path: Path) -> crops.Pixels | str:
+        try:
+            return crops.centre_view(decoding.decode(path, short_side=short_side), size)
+        except decoding.PictureError as error:
+            return error.reason
+
+    def views() -> Iterator[crops.Pixels]:
+        for path, result in zip(paths, loading.in_threads(paths, view), strict=True):
+            if isinstance(result, str):
+                unreadable.append((path, result))
+            else:
+                readable.append(path)
+                yield result[None]
+
+    place = 0
+    for found in features(console.progress(views(), total=len(paths), what="predict")):
+        for probabilities in model.logits(found).softmax(1):
+            yield readable[place], probabilities
+            place += 1
+
+
+@contextmanager
+def writer(out: Path | None, top: int) -> Iterator[Write]:
+    """Yield `write(path, [(class, probability), …])`; a file appears only when all is written."""
+    if out is None:
+        yield row_writer(sys.stdout, top, as_json=False)
+        return
+    with written_aside(out) as aside, aside.open("w", newline="", encoding="utf-8") as stream:
+        yield row_writer(stream, top, as_json=out.suffix == ".jsonl")
+
+
+def row_writer(stream: IO[str], top: int, *, as_json: bool) -> Write:
+    """A function that writes a row to `stream`."""
+    if as_json:
+
+        def write_json(path: Path, found: Found) -> None:
+            predictions = [{"class": name, "probability": round(p, 6)} for name, p in found]
+            stream.write(json.dumps({"path": str(path), "predictions": predictions}, ensure_ascii=False) + "\n")
+
+        return write_json
+    rows = csv.writer(stream, lineterminator="\n")
+    numbers = ["", *(f"_{rank}" for rank in range(2, top + 1))]
+    rows.writerow(["path", *(name + number for number in numbers for name in ("predicted", "probability"))])
+
+    def write_row(path: Path, found: Found) -> None:
+        rows.writerow([path, *(cell for name, p in found for cell in (name, f"{p:.6f}"))])
+
+    return write_row
+
+
+def copy(path: Path, folder: Path) -> None:
+    """Copy a picture into a folder; where another picture has its name, under a numbered one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in count(1):
+        target = folder / (path.name if number == 1 else f"{path.stem}-{number}{path.suffix}")
+        try:
+            target.open("xb").close()
+        except FileExistsError:
+            if filecmp.cmp(target, path, shallow=False):
+                return
+        else:
+            shutil.copy2(path, target)
+            return

@@ -1,0 +1,54 @@
+"""Where and in which arithmetic networks run."""
+
+import os
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from penultimate import environment
+from penultimate.compute.memory import keep_freed_memory
+from penultimate.errors import UserError
+
+
+def settle() -> None:
+    """Make repeated runs on this machine give the same bytes.
+
+    Deterministic kernels, and as many compute threads as `PENULTIMATE_THREADS` says, whatever the decoding threads are.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this
+    torch.set_deterministic_debug_mode("warn")  # use_deterministic_algorithms would load torch's compiler: 1.5 s
+    threads = environment.number_from_environment("PENULTIMATE_THREADS", torch.get_num_threads())
+    torch.set_num_threads(max(1, int(threads)))
+
+
+def device() -> torch.device:
+    """Settle, and choose the device to compute on: `PENULTIMATE_DEVICE`, or the best there is.
+
+    Raises:
+        UserError: `PENULTIMATE_DEVICE` is not to be had here.
+    """
+    settle()
+    wanted = os.environ.get("PENULTIMATE_DEVICE") or (
+        "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    )
+    try:
+        chosen = torch.device(wanted)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"environment variable PENULTIMATE_DEVICE={wanted}: not usable here ({reason})") from None
+    if chosen.type == "cpu":
+        keep_freed_memory()
+    environment.log(device=str(chosen), threads=torch.get_num_threads(), torch=torch.__version__)
+    return chosen
+
+
+def facts(where: torch.device) -> dict[str, Any]:
+    """All of this machine that may change a bit of what is computed: plain JSON values."""
+    return {
+        "device": torch.cuda.get_device_name(where) if where.type == "cuda" else where.type,
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "versions": {name: version(name) for name in ("torch", "pillow", "kornia-rs", "numpy")},
+    }

@@ -1,0 +1,62 @@
+"""Where a network looks: Grad-CAM."""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from penultimate.imaging.crops import Pixels
+
+HEAT = np.array([255, 60, 0])  # the colour laid over what counts
+
+
+def grad_cam(network: nn.Module, pixels: Tensor, classes: Tensor) -> Tensor | None:
+    """How much each place of a picture speaks for a class.
+
+    Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391) on the last feature map that still has places: its channels
+    weighted by the mean gradient of the class's logit, what speaks against it left out.
+
+    Args:
+        network: a classifier, in eval mode.
+        pixels: float32 (N, 3, S, S), normalised.
+        classes: int64 (N,), of each picture the class that is asked about.
+
+    Returns:
+        float32 (N, S, S), the strongest place of each picture 1; None where the network ends in tokens without places.
+    """
+    found: list[Tensor] = []
+
+    def remember(_: nn.Module, __: object, output: object) -> None:
+        if isinstance(output, Tensor) and output.requires_grad:
+            if output.ndim == 4 and min(_places(output).shape[2:]) > 1:
+                found.append(output)
+            elif output.ndim == 3:
+                found.clear()
+
+    hooks = [module.register_forward_hook(remember) for module in network.modules()]
+    try:
+        with torch.enable_grad():
+            logits = network(pixels.clone().requires_grad_())
+            if not found:
+                return None
+            (gradient,) = torch.autograd.grad(logits.gather(1, classes[:, None]).sum(), found[-1])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    activation, gradient = _places(found[-1].detach()), _places(gradient)
+    heat = (activation * gradient.mean((2, 3), keepdim=True)).sum(1, keepdim=True).relu()
+    heat = F.interpolate(heat, size=pixels.shape[2:], mode="bilinear")[:, 0]
+    return heat / heat.amax((1, 2), keepdim=True).clamp(min=1e-12)
+
+
+def _places(output: Tensor) -> Tensor:
+    """A feature map as (N, C, H, W); Swin and its like keep (N, H, W, C)."""
+    return output.permute(0, 3, 1, 2) if output.shape[1] == output.shape[2] != output.shape[3] else output
+
+
+def overlaid(view: Pixels, heat: npt.NDArray[np.float32]) -> Pixels:
+    """A view, uint8 (S, S, 3), with its heat (S, S) laid over it."""
+    share = 0.6 * heat[..., None]
+    mixed: Pixels = (view * (1 - share) + HEAT * share).astype(np.uint8)
+    return mixed

@@ -1,0 +1,73 @@
+"""Linear heads on frozen features.
+
+`logistic` is multinomial logistic regression, as scikit-learn defines it, on standardised features; its strength is
+chosen by cross-validation within the training pictures. `sgd` is the epoch-by-epoch training that the same layer
+gets in a finetuning loop. Both return one linear layer that takes raw features.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from penultimate.heads.linear import Head, untrained
+from penultimate.heads.logistic import fit_logistic
+from penultimate.heads.sgd import fit_sgd, out_of_fold
+from penultimate.heads.strength import choose_strength
+from penultimate.params import TrainHead
+from penultimate.training import losses
+from penultimate.training.log import Row, TrainingLog
+from penultimate.training.losses import Score
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A head, and how it came about.
+
+    out_of_fold: float32 (N, classes), probabilities of the training pictures by heads that never saw them.
+    chosen: in words, what was chosen; chosen_on: the split it was chosen on (train, val, or nothing).
+    """
+
+    head: Head
+    out_of_fold: Tensor
+    chosen: str
+    chosen_on: str
+
+
+def train(
+    features: Tensor,
+    labels: Tensor,
+    classes: int,
+    options: TrainHead,
+    *,
+    log: TrainingLog,
+    measure: Callable[[Head], tuple[Score, Score]],
+) -> Trained:
+    """Train a head with the solver of `options`, logging what `measure` says of train and val after every step of it.
+
+    Args:
+        features: float32 (N, views, D).
+        labels: int64 (N,).
+        classes: how many classes there are.
+        options: the section of params.yaml.
+        log: gets a row per epoch (sgd) or per iteration of the solver (logistic).
+        measure: (loss, accuracy) of train and of val.
+    """
+    seen: list[Head] = []
+
+    def record(head: Head) -> None:
+        on_train, on_val = measure(head)
+        log.add(Row.of(len(log.rows) + 1, train=on_train, val=on_val))
+        seen.append(head)
+
+    if options.solver == "sgd":
+        fit_sgd(features, labels, classes, options, on_epoch=record)
+        kept = seen[log.kept(options.keep)]
+        return Trained(kept, out_of_fold(features, labels, classes, options), *log.chosen(options.keep))
+    strength, held_out = choose_strength(features, labels, classes, options)
+    weights = losses.of(labels, classes, options.class_weights)
+    record(untrained(classes, features.shape[2]))
+    head = fit_logistic(features, labels, classes, strength, class_weights=weights, on_iteration=record)
+    return Trained(
+        head, held_out, f"C = {strength:.3g}, by {options.folds}-fold cross-validation within train", "train"
+    )

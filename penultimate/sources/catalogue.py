@@ -1,0 +1,205 @@
+"""Where pictures come from. Sources known by name are in `SOURCES`: one entry adds one."""
+
+import difflib
+import os
+import shlex
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from penultimate import console, environment
+from penultimate.errors import UserError
+from penultimate.params import Data
+from penultimate.sources import archives, download, wheels
+from penultimate.sources.arrangement import Groups, _content_sha256, _counts, _groups, _hidden, _put_all
+
+MOST_CLASSES_SHOWN = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A set of pictures: how to get it, and what is known about it.
+
+    `bring(scratch, sha256)` returns the folder that holds the class or split folders: one that it made in `scratch`,
+    or the user's own, which is only read. `sha256` is the user's `data.sha256`.
+    """
+
+    name: str
+    origin: str
+    bring: Callable[[Path, str | None], Path]
+    licence: str | None = None
+    homepage: str | None = None
+    attribution: str | None = None
+    content_sha256: str | None = None
+
+
+def fetch(data: Data, into: Path) -> dict[str, Any]:
+    """Bring the pictures of `data.source` into the folder `into`, replacing it, or leave it as it was.
+
+    Returns:
+        What is known about them: name, origin, licence, homepage, attribution, counts per class or per split and
+        class, and a digest of their paths and bytes. Nothing in it depends on this machine.
+
+    Raises:
+        UserError: the source cannot be had, is not what it should be, or cannot be seen as classes of pictures.
+    """
+    staging = into.with_name(f".{into.name}.staging")
+    shutil.rmtree(staging, ignore_errors=True)  # a killed run may have left it
+    try:
+        source = SOURCES.get(data.source) or _own(data, into)
+        (staging / "arranged").mkdir(parents=True)
+        folder = source.bring(staging, data.sha256)
+        shown = download.public_url(data.source) if "://" in data.source else data.source
+        groups = _groups(folder, shown)
+        put = os.replace if folder.is_relative_to(staging) else shutil.copyfile
+        hashes = _put_all(groups, staging / "arranged", put, what=f"arranging {source.name}")
+        digest = _content_sha256(hashes)
+        if source.content_sha256 not in {None, digest}:
+            raise UserError(
+                f"{source.name}: its pictures are not the published ones (content sha256 {digest}, expected "
+                f"{source.content_sha256}): the publisher may have changed them"
+            )
+        if into.exists():
+            shutil.rmtree(into)
+        (staging / "arranged").replace(into)
+    except OSError as error:
+        raise UserError(f"{error.filename}: {error.strerror}" if error.filename else str(error)) from None
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    _report(source, groups)
+    return {
+        "name": source.name,
+        "origin": source.origin,
+        "licence": source.licence or "not known",
+        "homepage": source.homepage,
+        "attribution": source.attribution,
+        "counts": _counts(groups),
+        "content_sha256": digest,
+    }
+
+
+def _bring_elpv(scratch: Path, sha256: str | None) -> Path:
+    """Sort the wheel's pictures by their label. It is read as an archive: nothing of it is imported."""
+    pinned = "85e31c1126ee9b48e62d3a0232c58f58b2d189b0814a45c13642fa0415af4a4c"
+    if sha256 and not pinned.startswith(sha256):
+        raise UserError(f"data.sha256 = {sha256}: elpv's archive is pinned to {pinned}; leave the key empty")
+    wheel = wheels.fetch_wheel("elpv-dataset", "1.0.0.post1", pinned)
+    archives.unpack(wheel, scratch / "wheel", wanted=lambda name: name.startswith("elpv_dataset/data/"))
+    unpacked = scratch / "wheel" / "elpv_dataset" / "data"
+    for line in (unpacked / "labels.csv").read_text(encoding="utf-8").splitlines():
+        picture, probability, _cell_type = line.split()
+        label = "defective" if float(probability) > 0.5 else "functional"
+        target = scratch / "elpv" / label / Path(picture).name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (unpacked / picture).replace(target)
+    return scratch / "elpv"
+
+
+def _bring_url(url: str) -> Callable[[Path, str | None], Path]:
+    def bring(scratch: Path, sha256: str | None) -> Path:
+        return _unpacked(download.fetch(url, sha256=sha256), scratch)
+
+    return bring
+
+
+def _bring_archive(archive: Path) -> Callable[[Path, str | None], Path]:
+    def bring(scratch: Path, sha256: str | None) -> Path:
+        if sha256:
+            download.require_sha256(archive, sha256, shown=str(archive))
+        return _unpacked(archive, scratch)
+
+    return bring
+
+
+def _bring_folder(folder: Path) -> Callable[[Path, str | None], Path]:
+    def bring(_scratch: Path, sha256: str | None) -> Path:
+        if sha256:
+            raise UserError(f"data.sha256 = {sha256}: applies to archives, and {folder} is a folder; leave it empty")
+        return folder
+
+    return bring
+
+
+def _unpacked(archive: Path, scratch: Path) -> Path:
+    # Files that are no pictures too: a class folder that holds nothing else must not vanish unnoticed.
+    archives.unpack(archive, scratch / "unpacked", wanted=lambda name: not any(map(_hidden, name.split("/"))))
+    return scratch / "unpacked"
+
+
+HYMENOPTERA_URL = "https://download.pytorch.org/tutorial/hymenoptera_data.zip"
+SOURCES = {
+    source.name: source
+    for source in (
+        Source(
+            name="elpv",
+            origin="Python wheel elpv-dataset 1.0.0.post1",
+            bring=_bring_elpv,
+            licence="CC BY-NC-SA 4.0",
+            homepage="https://github.com/zae-bayern/elpv-dataset",
+            attribution=(
+                "Deitsch et al. 2019, Automatic classification of defective photovoltaic module cells in "
+                "electroluminescence images, doi:10.1016/j.solener.2019.02.067; Buerhop-Lutz et al. 2018, A benchmark "
+                "for visual identification of defective solar cells in electroluminescence imagery, "
+                "doi:10.4229/35thEUPVSEC20182018-5CV.3.15"
+            ),
+            # 821 defective, 1,803 functional
+            content_sha256="83f1288dab5325f497973e74260b2d572c85247811cc8942933b981cbc406b06",
+        ),
+        Source(
+            name="hymenoptera",
+            origin=HYMENOPTERA_URL,
+            bring=_bring_url(HYMENOPTERA_URL),
+            licence="not stated by its publisher (pictures from ImageNet)",
+            homepage="https://docs.pytorch.org/tutorials/beginner/transfer_learning_tutorial.html",
+            content_sha256="ed5c29da93340c525d6a6a72edd8db3c804cf9899d946fc2ac967955741824c0",
+        ),
+    )
+}
+
+
+def _own(data: Data, into: Path) -> Source:
+    """The user's own pictures. The name is the last part of the path: the rest is nobody else's business."""
+    if "://" in data.source:
+        url = download.public_url(data.source)
+        return Source(name=PurePosixPath(url).name, origin=url, bring=_bring_url(data.source))
+    try:
+        path = environment.local_path(data.source).resolve()
+    except RuntimeError as error:  # a loop of links, or ~ of a user who is not there
+        raise UserError(f"data.source = {data.source}: {error}") from None
+    _require_apart(path, into.resolve())
+    if path.is_dir():
+        source = Source(name=path.name, origin="local folder", bring=_bring_folder(path))
+    elif path.is_file() and archives.is_archive(path.name):
+        source = Source(name=path.name, origin="local archive", bring=_bring_archive(path))
+    elif path.exists():
+        known = ", ".join(archives.SUFFIXES)
+        raise UserError(f"data.source = {data.source}: neither a folder nor an archive ({known})")
+    else:
+        near = difflib.get_close_matches(data.source, SOURCES, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"nothing is at {path}"
+        known = ", ".join(SOURCES)
+        raise UserError(f"data.source = {data.source}: not a known source ({known}), nor a path that exists; {hint}")
+    if (environment.project_root() / data.watch).resolve() != path:
+        fix = f"-S {shlex.quote(f'data.watch={path}')}"
+        console.warn(f"data.source = {data.source} is not watched: later changes in it go unnoticed; add {fix}")
+    return source
+
+
+def _require_apart(path: Path, into: Path) -> None:
+    if path == into or path in into.parents or into in path.parents:
+        raise UserError(
+            f"data.source = {path}: overlaps {into}, which this stage replaces; move the pictures elsewhere"
+        )
+
+
+def _report(source: Source, groups: Groups) -> None:
+    if source.licence:
+        console.say(f"{source.name}: licence {source.licence}")
+    for split in sorted({key[:-1] for key in groups}):
+        counts = {key[-1]: len(pictures) for key, pictures in groups.items() if key[:-1] == split}
+        each = ", ".join(f"{count:,} {label}" for label, count in counts.items())
+        each = f": {each}" if len(counts) <= MOST_CLASSES_SHOWN else ""
+        where = " ".join((source.name, *split))
+        console.say(f"{where}: {sum(counts.values()):,} pictures in {len(counts):,} classes{each}")

@@ -1,0 +1,103 @@
+"""Long work that goes on where it was stopped: its state in .cache/checkpoints/<key>/, until it is done.
+
+The key stands for all that shapes the result; what was changed begins anew. A state is written aside and
+synced before it takes the place of the one before, so that one whole state is there at any moment.
+"""
+
+import fcntl
+import hashlib
+import io
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from penultimate import code, console, environment
+from penultimate.files.atomic import sha256_of, written_aside
+
+DIGEST_BYTES = 32
+ABANDONED_DAYS = 14
+
+
+def key(inputs: list[Path], **facts: object) -> str:
+    """Stands for the content of `inputs`, for `facts` (plain JSON values), and for the code in use that can matter."""
+    content = code.loaded() | {str(path): sha256_of(path) for path in inputs}
+    return hashlib.sha256(json.dumps([content, facts], sort_keys=True).encode()).hexdigest()[:24]
+
+
+class Checkpoints:
+    """The states of one piece of work, which is ours alone."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.path = folder, folder / "state"
+        self._saved = time.monotonic()
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Keep `state`: tensors, numbers, texts, and lists and dicts of them. A full disk costs only this copy."""
+        stream = io.BytesIO()
+        torch.save(state, stream)
+        content = stream.getbuffer()
+        try:
+            with written_aside(self.path) as aside, aside.open("wb") as file:
+                file.write(hashlib.sha256(content).digest())
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            console.warn(f"no checkpoint could be written ({error.strerror}); training goes on")
+        self._saved = time.monotonic()
+
+    def older_than(self, minutes: float) -> bool:
+        """Whether the last state was kept longer ago than that."""
+        return time.monotonic() - self._saved > 60 * minutes
+
+    def newest(self) -> dict[str, Any] | None:
+        """The last state, or None where there is none. A damaged one is none; nothing in it is ever run."""
+        try:
+            content = self.path.read_bytes()
+        except FileNotFoundError:
+            return None
+        digest, data = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
+        if hashlib.sha256(data).digest() == digest:
+            with suppress(Exception):  # torch.load raises nearly anything on what is no checkpoint of tensors alone
+                state: dict[str, Any] = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+                return state
+        console.warn("the checkpoint is damaged: training begins anew")
+        return None
+
+    def clear(self) -> None:
+        """Remove the state: the work is done."""
+        self.path.unlink(missing_ok=True)
+
+
+@contextmanager
+def opened(name: str) -> Iterator[Checkpoints]:
+    """The checkpoints under `name` (a `key`), for this process alone: it waits for another that has them."""
+    remove_abandoned()
+    folder = environment.cache_folder(f"checkpoints/{name}")
+    with (folder / "lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            console.say(f"process {lock.read().strip() or '?'} does the same work: waiting for it to end")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield Checkpoints(folder)
+
+
+def remove_abandoned() -> None:
+    """Remove the states that nobody came back to for `ABANDONED_DAYS`, and the folders of work that is done."""
+    for folder in environment.cache_folder("checkpoints").iterdir():
+        with suppress(OSError):
+            newest = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
+            if time.time() - newest > 86_400 * ABANDONED_DAYS:
+                shutil.rmtree(folder)
