@@ -1,28 +1,37 @@
-"""Digests of this package's code, where results outlive the run that made them.
+"""Digests of the code, where a result outlives the run that made it.
 
-What can change a result lies in the sub-packages and in the stage; the modules beside this one cannot.
+They are over syntax trees without docstrings: a comment, a blank line or a better word changes none, a number does.
 """
 
+import ast
 import hashlib
-import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parent.parent  # of the project: its dvc.yaml, `penultimate/` and `stages/`
 
 
-def loaded() -> dict[str, str]:
-    """The sha256 of every loaded module that can change a result: of the sub-packages, and the stage that runs."""
-    paths = {Path(file) for module in [*sys.modules.values()] if (file := getattr(module, "__file__", None))}
-    packaged = {path for path in paths if HERE in path.parents and path.parent != HERE}
-    stage = {path for path in paths if path.parent == HERE.parent / "stages"}
-    return {str(path.relative_to(HERE.parent)): _sha256(path) for path in sorted(packaged | stage)}
+def of_stage(name: str) -> str:
+    """The digest of all code that dvc.yaml names as deps of a stage: what re-runs it may change what it makes."""
+    stage = YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")["stages"][name]
+    return digest(*(dep for dep in stage["deps"] if dep.startswith(("stages/", "penultimate/"))))
 
 
 def digest(*parts: str) -> str:
-    """One sha256 of these modules (`a/b.py`) and of all modules of these sub-packages (`a`)."""
-    paths = sorted(path for part in parts for path in [HERE / part, *(HERE / part).rglob("*.py")] if path.is_file())
-    return hashlib.sha256("".join(f"{path.relative_to(HERE)} {_sha256(path)}\n" for path in paths).encode()).hexdigest()
+    """The digest of modules (`penultimate/a/b.py`) and of all modules of packages (`penultimate/a`), in hex."""
+    sha256 = hashlib.sha256()
+    for path in sorted({path for part in parts for path in (ROOT / part, *(ROOT / part).rglob("*.py"))}):
+        if path.is_file():
+            sha256.update(f"{path.relative_to(ROOT)}\n{meaning(path.read_bytes())}\n".encode())
+    return sha256.hexdigest()
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def meaning(source: bytes) -> str:
+    """What a module's source means to Python: its syntax tree, without places and docstrings."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        if documented and ast.get_docstring(node, clean=False) is not None:  # type: ignore[arg-type]
+            node.body = node.body[1:]  # type: ignore[attr-defined]
+    return ast.dump(tree)

@@ -70,7 +70,7 @@ def progress(
             advance(size(item))
 
 
-class progress_bar:
+class progress_bar:  # noqa: N801 (used as a verb: `with progress_bar(...) as advance`)
     """Show work of known `total`; entering gives `advance(count)`. A total of 0 means unknown."""
 
     def __init__(self, *, total: int, what: str, unit: str = "picture", binary_scale: bool = False) -> None:

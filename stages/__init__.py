@@ -1,1 +1,1 @@
-"""penultimate: one thin module per DVC stage; the parts they are made of live in `stages.core`."""
+"""One thin module per DVC stage, run in its project as `python -m stages.<name>`; the parts are in `penultimate`."""

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from penultimate import console, params
 from penultimate.compute import devices
-from penultimate.drawing import figures, html, tiles
+from penultimate.drawing import figures, html
 from penultimate.errors import UserError
 from penultimate.evaluation.predictions import Predictions
-from penultimate.explanation import exhibits
+from penultimate.explanation import gradcam, neighbours, projection, tiles
 from penultimate.files.text import write_text
 from penultimate.networks.model import Model
 
@@ -31,11 +31,11 @@ def main() -> None:
     shown = mistakes[: params.load().evaluate.pictures]
 
     tiles.write_grids(results, found, model, mode=mode, most=params.load().evaluate.pictures)
-    drawn, note = exhibits.heatmaps(model, found, shown, device)
+    drawn, note = gradcam.tiles(model, found, shown, device)
     figures.grid(results / "heatmaps.png", drawn, title=f"{mode}: {note}")
-    drawn = exhibits.neighbours(model, found, shown)
+    drawn = neighbours.tiles(model, found, shown)
     figures.grid(results / "neighbours.png", drawn, title=f"{mode}: mistakes, and the most alike training pictures")
-    exhibits.draw_map(results / "map.png", model, found, mode=mode, device=device)
+    projection.draw(results / "map.png", model, found, mode=mode, device=device)
     parts = {
         "Where it looked": html.picture(results / "heatmaps.png", "Grad-CAM, for the class that was predicted"),
         "Most alike": html.picture(results / "neighbours.png", "by the cosine of the cached features"),

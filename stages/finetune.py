@@ -9,10 +9,11 @@ from pathlib import Path
 
 import torch
 
-from penultimate import console, params
+from penultimate import code, console, params
 from penultimate.compute import devices
 from penultimate.dataset import manifest
-from penultimate.finetuning.trainer import Trainer, fit
+from penultimate.finetuning.loop import fit
+from penultimate.finetuning.trainer import Trainer
 from penultimate.networks.backbone import Backbone
 from penultimate.networks.model import Model
 from penultimate.training import checkpoints
@@ -30,9 +31,10 @@ def main() -> None:
     network = backbone.classifier(len(train.classes))
     trainer = Trainer(network, train, val, options, preprocessing=backbone.preprocessing, device=device)
     steps = f"{trainer.steps_per_epoch} steps per epoch"
-    console.say(f"{len(train.pictures)} training pictures, {steps}, on {device} in {trainer.precision}")
+    console.say(f"{len(train.pictures)} training pictures, {steps}, on {device} in {trainer.step.precision}")
 
-    key = checkpoints.key([manifest.MANIFEST, BACKBONE], options=options.model_dump(), **devices.facts(device))
+    inputs, facts = [manifest.MANIFEST, BACKBONE], devices.facts(device)
+    key = checkpoints.key(inputs, code=code.of_stage("finetune"), options=options.model_dump(), **facts)
     with checkpoints.opened(key) as kept:
         with TrainingLog(Path("results/finetune/training.csv")) as log:
             weights = fit(trainer, log, kept)
@@ -44,10 +46,9 @@ def main() -> None:
             head=backbone.head,
             classes=train.classes,
             preprocessing=backbone.preprocessing,
-            precision=trainer.precision,
+            precision=trainer.step.precision,
             made_by={"stage": "finetune", "chosen": chosen, "chosen_on": chosen_on, **options.model_dump()},
         ).save(Path("models/finetune.safetensors"))
-        kept.clear()
 
 
 if __name__ == "__main__":

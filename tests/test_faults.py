@@ -44,6 +44,9 @@ def test_a_killed_finetuning_goes_on_and_gives_the_same_bytes(fresh: Project, do
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
     assert not (project.folder / RESULTS[0]).exists()
+    for cosmetic in ("console.py", "report/page.py", "finetuning/trainer.py"):
+        path = project.folder / "penultimate" / cosmetic
+        path.write_text(path.read_text().replace('"""', '"""Better said: ', 1) + "\n# and explained\n")
     assert "going on after" in project.run("dvc", "repro", "finetune")
     assert not list((project.folder / ".cache").glob("checkpoints/*/state"))
     ours, theirs = outputs(project), outputs(done)
@@ -62,15 +65,41 @@ def test_an_interrupt_ends_soon_with_a_line_that_says_how_to_go_on(fresh: Projec
     assert running.returncode
 
 
-def test_a_changed_parameter_resumes_nothing(fresh: Project, done: Project, tmp_path: Path) -> None:
+def change(project: Project, module: str, old: str, new: str) -> None:
+    path = project.folder / "penultimate" / module
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+
+
+def test_a_changed_parameter_or_number_resumes_nothing(fresh: Project, done: Project, tmp_path: Path) -> None:
     project = fresh.copy(tmp_path / "project")
     killed = started(project, "finetune")
     wait_for_a_checkpoint(project)
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
+    interrupted = project.copy(tmp_path / "interrupted")
     project.set(finetune__lr=1e-3)
     assert "going on" not in project.run("dvc", "repro", "finetune")
     assert outputs(project)[RESULTS[0]] != outputs(done)[RESULTS[0]]
+    change(interrupted, "finetuning/optimizers.py", "FIRST_LR_DIVISOR = 25.0", "FIRST_LR_DIVISOR = 24.0")
+    assert "going on" not in interrupted.run("dvc", "repro", "finetune")
+    assert outputs(interrupted)[RESULTS[0]] != outputs(done)[RESULTS[0]]
+
+
+def test_a_comment_computes_nothing_again_and_a_number_does(done: Project, tmp_path: Path) -> None:
+    project = done.copy(tmp_path / "project")
+    stages, before = ("extract", "finetune"), outputs(project)
+    share = "CENTRE_SHARE = 224 / 256"
+    change(project, "imaging/crops.py", share, f"# of what, and why\n{share}")
+    said = project.run("dvc", "repro", *stages)
+    assert "reused 48, computed 0" in said
+    assert "going on after 2 of 2 epochs" in said
+    assert {name: sha256 for name, sha256 in outputs(project).items() if name != "dvc.lock"}.items() <= before.items()
+    change(project, "imaging/crops.py", share, "CENTRE_SHARE = 225 / 256")
+    said = project.run("dvc", "repro", *stages)
+    assert "reused 0, computed 48" in said
+    assert "going on" not in said
 
 
 def stage(project: Project, name: str, *, most_bytes: int | None = None) -> subprocess.CompletedProcess[str]:

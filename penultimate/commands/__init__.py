@@ -1,1 +1,4 @@
-"""What the `penultimate` command does beside the pipeline: one module per command."""
+"""What `penultimate` does beside the pipeline: one module per command, with `add_to(parser)` and `run(given)`.
+
+In here: nothing that a stage needs. A new command is a module here and a line of `cli.COMMANDS`.
+"""

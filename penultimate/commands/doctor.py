@@ -20,9 +20,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from penultimate import console, environment, params
-from penultimate.compute import devices
 from penultimate.errors import UserError
-from penultimate.extraction import engines
 
 Verdict = Literal["good", "note", "bad"]
 Line = tuple[Verdict, str]
@@ -67,7 +65,11 @@ def _torch() -> Iterator[Line]:
 
 
 def _device() -> Iterator[Line]:
-
+    try:  # torch may be broken: that is said above
+        from penultimate.compute import devices
+        from penultimate.extraction import engines
+    except (ImportError, OSError, RuntimeError):
+        return
     try:
         device = devices.device()
     except UserError as error:

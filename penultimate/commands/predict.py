@@ -114,7 +114,7 @@ def find(paths: list[str]) -> Iterator[Path]:
         elif path.exists() or not glob.has_magic(text):
             yield path
         else:
-            matches = glob.glob(str(path), recursive=True)
+            matches = glob.glob(str(path), recursive=True)  # noqa: PTH207 (the pattern may be absolute)
             yield from find([glob.escape(match) for match in sorted(matches)])
 
 

@@ -10,6 +10,9 @@ from penultimate import environment
 from penultimate.compute.memory import keep_freed_memory
 from penultimate.errors import UserError
 
+BFLOAT16_KINDS = ("avx512_bf16", "amx_bf16")  # ways in which a processor computes in it: they round differently
+SHAPES_A_RESULT = ("torch", "torchvision", "timm", "pillow", "kornia-rs", "numpy")  # packages
+
 
 def settle() -> None:
     """Make repeated runs on this machine give the same bytes.
@@ -49,6 +52,7 @@ def facts(where: torch.device) -> dict[str, Any]:
     return {
         "device": torch.cuda.get_device_name(where) if where.type == "cuda" else where.type,
         "instructions": torch.backends.cpu.get_cpu_capability(),
+        "bfloat16": [kind for kind in BFLOAT16_KINDS if torch.cpu.get_capabilities().get(kind)],
         "threads": torch.get_num_threads(),
-        "versions": {name: version(name) for name in ("torch", "pillow", "kornia-rs", "numpy")},
+        "versions": {name: version(name) for name in SHAPES_A_RESULT},
     }

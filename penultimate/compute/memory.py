@@ -2,12 +2,18 @@
 
 import ctypes
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 import torch
+from torch import Tensor
 
-from penultimate import environment
+from penultimate import console, environment
+from penultimate.errors import UserError
+
+R = TypeVar("R")
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
@@ -29,6 +35,34 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and ("out of memory" in says or "can't allocate memory" in says)
     )
+
+
+class Pieces:
+    """Work on batches as large as the memory suffices for: halved where it does not, from then on."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def run(self, work: Callable[[Tensor], R], batch: Tensor) -> list[R]:
+        """What `work` makes of the pieces of `batch`, in order.
+
+        Raises:
+            UserError: the memory does not suffice for a single picture.
+        """
+        while (done := self._tried(work, batch)) is None:
+            if self.size == 1:
+                raise UserError("out of memory with a single picture: lower backbone.image_size, or free memory")
+            self.size //= 2
+            console.warn(f"out of memory: going on with {self.size} pictures per pass")
+        return done
+
+    def _tried(self, work: Callable[[Tensor], R], batch: Tensor) -> list[R] | None:
+        try:
+            return [work(piece) for piece in batch.split(self.size)]
+        except (MemoryError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                return None
+            raise
 
 
 def budget_bytes() -> float:

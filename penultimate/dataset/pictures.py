@@ -38,7 +38,7 @@ class DecodedPictures(Pictures):
         self._free = budget_bytes
         self._kept: dict[int, Pixels] = {}
         self._on_disk: dict[int, tuple[int, tuple[int, ...]]] = {}  # where, and the shape
-        self._file = tempfile.TemporaryFile(dir=folder, buffering=0)
+        self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 (open as long as the object lives)
         self._end = 0
         self._lock = threading.Lock()
 

@@ -6,8 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from penultimate.compute import memory
+from penultimate.drawing import figures
+from penultimate.evaluation.predictions import Predictions
+from penultimate.explanation.tiles import captioned, seen
 from penultimate.imaging.crops import Pixels
+from penultimate.networks.model import Model
 
+BATCH = 8  # pictures per pass: their gradients take much more memory than a pass without
 HEAT = np.array([255, 60, 0])  # the colour laid over what counts
 
 
@@ -60,3 +66,25 @@ def overlaid(view: Pixels, heat: npt.NDArray[np.float32]) -> Pixels:
     share = 0.6 * heat[..., None]
     mixed: Pixels = (view * (1 - share) + HEAT * share).astype(np.uint8)
     return mixed
+
+
+def tiles(model: Model, found: Predictions, shown: list[int], device: torch.device) -> tuple[list[figures.Tile], str]:
+    """The pictures `shown` with what spoke for the predicted class laid over them, and what to write above them."""
+    if not shown:
+        return [], "no mistakes"
+    views = np.stack([seen(found.paths[i], model) for i in shown])
+    classes = torch.tensor(found.predicted[shown])
+    network = model.network.to(device)
+
+    def heat_of(part: Tensor) -> Tensor | None:
+        pixels = model.preprocessing.normalise(torch.from_numpy(views)[part].to(device))
+        heat = grad_cam(network, pixels, classes[part].to(device))
+        return None if heat is None else heat.cpu()
+
+    pieces = memory.Pieces(BATCH)
+    heat = [each for part in torch.arange(len(shown)).split(BATCH) for each in pieces.run(heat_of, part)]
+    if any(each is None for each in heat):
+        return [], f"{model.architecture} keeps no map of places that could be shown"
+    laid_over = map(overlaid, views, torch.cat(heat).numpy())  # type: ignore[arg-type]
+    drawn = [captioned(found, i, each) for i, each in zip(shown, laid_over, strict=True)]
+    return drawn, "where the model looked in its most confident mistakes"

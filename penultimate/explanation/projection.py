@@ -1,11 +1,23 @@
-"""Features laid out on a plane."""
+"""A map of features: laid out on a plane, near where they are alike."""
+
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 from torch import Tensor
+
+from penultimate.dataset import manifest
+from penultimate.dataset.pictures import Pictures
+from penultimate.drawing import figures
+from penultimate.evaluation.predictions import Predictions
+from penultimate.features.vectors import Features
+from penultimate.networks import inference
+from penultimate.networks.head import without_head
+from penultimate.networks.model import Model
 
 MOST_POINTS = 2000  # of a map: more would hide each other
 PERPLEXITY = 30
@@ -28,3 +40,27 @@ def flat_map(features: Tensor) -> Floats:
         plan = TSNE(perplexity=min(PERPLEXITY, (len(X) - 1) / 3), init="pca", random_state=0)
         found: Floats = plan.fit_transform(X).astype(np.float64)
     return found
+
+
+def draw(path: Path, model: Model, found: Predictions, *, mode: str, device: torch.device) -> None:
+    """Draw the penultimate features of val on a plane as PNG, coloured by class, mistakes crossed."""
+    shown = np.linspace(0, len(found.paths) - 1, min(len(found.paths), MOST_POINTS)).astype(int)
+    if mode == "linear":
+        features = Features.load(Path("data/features/val.safetensors")).features[shown, 0]
+    else:
+        features = inference.classify(
+            without_head(model.network),
+            Pictures([manifest.RAW / found.paths[i] for i in shown], short_side=model.preprocessing.short_side),
+            preprocessing=model.preprocessing,
+            precision=model.precision,
+            device=device,
+            what="features",
+        )
+    figures.scatter(
+        path,
+        flat_map(features),
+        found.labels[shown],
+        found.classes,
+        wrong=~found.right[shown],
+        title=f"{mode}: penultimate features of val on a plane (t-SNE)",
+    )

@@ -26,7 +26,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
 from penultimate import console, environment
-from penultimate.features.rows import Array, written_in_rows
+from penultimate.features.streaming import Array, streamed
 
 KEY_BYTES = 32
 FLUSH_BYTES, FLUSH_SECONDS = 64e6, 30.0  # what a kill may cost
@@ -133,7 +133,7 @@ class FeatureCache:
             "rows": ("float32", (count, self.width)),
             "checks": ("uint32", (count,)),
         }
-        with written_in_rows(self.folder / f"{uuid.uuid4().hex}.safetensors", shapes) as file:
+        with streamed(self.folder / f"{uuid.uuid4().hex}.safetensors", shapes) as file:
             first = 0
             for keys, rows, checks in pieces:
                 for name, values in (("keys", keys), ("rows", rows), ("checks", checks)):

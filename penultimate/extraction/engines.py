@@ -19,7 +19,7 @@ from penultimate import params
 from penultimate.compute import devices
 from penultimate.compute.precision import Resolved, resolve
 from penultimate.errors import UserError
-from penultimate.extraction.openvino import _compiled, _openvino
+from penultimate.extraction import openvino
 from penultimate.imaging import crops
 from penultimate.networks import inference
 from penultimate.networks.preprocessing import Preprocessing
@@ -52,7 +52,7 @@ class Engine:
             UserError: OpenVINO cannot run this network.
         """
         if self.name == "openvino":
-            return partial(_openvino, _compiled(network, preprocessing, self.precision))
+            return partial(openvino.outputs, openvino.compiled(network, preprocessing, self.precision))
         return partial(
             inference.outputs, network, preprocessing=preprocessing, precision=self.precision, device=self.device
         )

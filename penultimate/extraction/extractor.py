@@ -15,19 +15,15 @@ from penultimate.dataset.manifest import Split
 from penultimate.errors import UserError
 from penultimate.extraction import engines
 from penultimate.extraction.cache import KEY_BYTES, FeatureCache
-from penultimate.extraction.views import _per_picture, _views, view_keys
-from penultimate.features.rows import written_in_rows
+from penultimate.extraction.views import cut_views, per_picture, view_keys
+from penultimate.features.streaming import streamed
 from penultimate.networks.backbone import Backbone
 from penultimate.networks.head import without_head
 from penultimate.params import Extract
 
-SHAPES_A_FEATURE = (
-    "compute",
-    "imaging",
-    "networks",
-    "extraction/engines.py",
-    "extraction/openvino.py",
-    "extraction/views.py",
+SHAPES_A_FEATURE = (  # code that decodes, cuts or computes; that which stores cannot
+    *("penultimate/imaging", "penultimate/compute", "penultimate/networks"),
+    *(f"penultimate/extraction/{module}.py" for module in ("engines", "openvino", "views")),
 )
 VIEWS_TOGETHER = 8  # made by a thread at a time: smaller pieces of work take turns with the network's more often
 
@@ -80,7 +76,7 @@ class Extractor:
         keys = np.frombuffer(joined, np.uint8).reshape(-1, KEY_BYTES)
         missing = np.ones(count * views, bool)
         with (
-            written_in_rows(path, tensors, facts) as file,
+            streamed(path, tensors, facts) as file,
             FeatureCache(self._space(), self.backbone.feature_width) as cache,
         ):
             file.write("labels", 0, np.array(split.labels))
@@ -111,8 +107,8 @@ class Extractor:
         self, todo: npt.NDArray[np.intp], split: Split, *, views: int, what: str
     ) -> Iterator[npt.NDArray[np.float32]]:
         """The features of the views `todo` (ascending; view v of picture i is i · views + v), in pieces: (n, D)."""
-        wanted = [(split.pictures[i], part) for i, part in _per_picture(todo, views)]
-        make = partial(_views, preprocessing=self.backbone.preprocessing, options=self.options)
+        wanted = [(split.pictures[i], part) for i, part in per_picture(todo, views)]
+        make = partial(cut_views, preprocessing=self.backbone.preprocessing, options=self.options)
         stacks = loading.in_threads(loading.in_batches(wanted, max(1, VIEWS_TOGETHER // views)), make, ahead=1)
         bar = console.progress(stacks, total=len(todo), what=what, unit="view", size=len)
         for found in self.network(bar) if wanted else ():

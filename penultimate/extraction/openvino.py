@@ -31,7 +31,8 @@ class _FromPixels(nn.Module):
         return result
 
 
-def _openvino(compiled: Any, batches: Iterable[crops.Pixels]) -> Iterator[Tensor]:
+def outputs(compiled: Any, batches: Iterable[crops.Pixels]) -> Iterator[Tensor]:
+    """What a `compiled` network gives for uint8 views (n, S, S, 3): float32 (m, width), in their order."""
     running: deque[tuple[Any, crops.Pixels, int]] = deque()
     idle = [compiled.create_infer_request() for _ in range(torch.get_num_threads() + 1)]
 
@@ -53,7 +54,12 @@ def _openvino(compiled: Any, batches: Iterable[crops.Pixels]) -> Iterator[Tensor
         yield finished()
 
 
-def _compiled(network: nn.Module, preprocessing: Preprocessing, precision: Resolved) -> Any:
+def compiled(network: nn.Module, preprocessing: Preprocessing, precision: Resolved) -> Any:
+    """The network compiled for this machine's processor, from pixels on.
+
+    Raises:
+        UserError: OpenVINO cannot run this network.
+    """
     import openvino
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder

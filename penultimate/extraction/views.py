@@ -21,13 +21,13 @@ def view_keys(sha256: bytes, views: int, options: Extract) -> Iterator[bytes]:
         yield cache.key(sha256.hex(), view, drawn if view else None)
 
 
-def _per_picture(todo: npt.NDArray[np.intp], views: int) -> Iterator[tuple[int, list[int]]]:
+def per_picture(todo: npt.NDArray[np.intp], views: int) -> Iterator[tuple[int, list[int]]]:
     """Which views of which picture."""
     for i, places in groupby(todo.tolist(), key=lambda place: place // views):
         yield i, [place % views for place in places]
 
 
-def _views(
+def cut_views(
     items: Sequence[tuple[Picture, list[int]]], *, preprocessing: Preprocessing, options: Extract
 ) -> crops.Pixels:
     """Views of pictures, (n, S, S, 3): view 0 is the centre crop, the others are augmentations."""

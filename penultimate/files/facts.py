@@ -7,7 +7,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from penultimate.errors import UserError
-from penultimate.files.text import _required
+from penultimate.files.text import required
 
 METADATA_KEY = "penultimate"  # safetensors writes several keys in random order, so all facts share this one
 
@@ -19,7 +19,7 @@ def read_facts(path: Path) -> Any:
         UserError: the file is missing or damaged.
     """
     try:
-        with safe_open(_required(path), "np") as file:
+        with safe_open(required(path), "np") as file:
             return json.loads((file.metadata() or {})[METADATA_KEY])
     except (SafetensorError, KeyError, ValueError) as error:
         raise UserError(f"{path} is damaged ({error}): run `dvc repro` to make it again") from None

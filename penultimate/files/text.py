@@ -27,7 +27,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> Any:
     """Read a JSON file that a stage before this one wrote."""
-    return json.loads(_required(path).read_text(encoding="utf-8"))
+    return json.loads(required(path).read_text(encoding="utf-8"))
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -40,11 +40,11 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
 
 def read_csv(path: Path) -> list[dict[str, str]]:
     """Read a CSV with a header row: one dict per row."""
-    with _required(path).open(newline="", encoding="utf-8") as stream:
+    with required(path).open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
 
 
-def _required(path: Path) -> Path:
+def required(path: Path) -> Path:
     if not path.is_file():
         raise UserError(f"{path} is missing: run `dvc repro` to make it")
     return path

@@ -74,7 +74,7 @@ class Batches:
         return map(torch.from_numpy, loading.batches(plan, view))
 
     def first(self, most: int) -> tuple[crops.Pixels, list[str]]:
-        """The first training batch (at most so many of it) as the network will see it, uint8 (B, S, S, 3); its labels."""
+        """The first training batch, at most so many of it, as the network sees it: uint8 (B, S, S, 3); its labels."""
         plan = [self.plan(0)[0][:most]]
         pixels = next(self.views(0, plan))
         return pixels.cpu().numpy(), [self.train.pictures[index].label for index in plan[0]]

@@ -1,6 +1,6 @@
 """One pass of a network in eval mode over pictures or views of them."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,6 @@ from penultimate import console
 from penultimate.compute import memory
 from penultimate.compute.precision import Resolved, arithmetic
 from penultimate.dataset import loading, pictures
-from penultimate.errors import UserError
 from penultimate.imaging import crops
 from penultimate.networks.preprocessing import Preprocessing
 
@@ -27,7 +26,8 @@ def outputs(
     """What `network` gives for batches of uint8 views (n, S, S, 3): float32 (m, width), on the CPU, in their order.
 
     The network is put in eval mode; no parameter or buffer changes. What is yielded is not cut as the batches were.
-    Where the memory does not suffice, the passes become smaller: that changes no bit of a result.
+    Where the memory does not suffice, the passes become smaller: that may change the last bits of a result, since some
+    libraries (MKL) multiply few rows in another order than many.
 
     Raises:
         UserError: it does not suffice for a single picture.
@@ -40,25 +40,11 @@ def outputs(
             result: Tensor = network(preprocessing.normalise(pixels.to(device))).float().cpu()
         return result
 
-    size = BATCH
+    pieces = memory.Pieces(BATCH)
     for batch in loading.regrouped(batches, BATCH):
         pixels = torch.from_numpy(batch)
         filled = torch.cat([pixels, pixels[:1].expand(BATCH - len(batch), -1, -1, -1)])
-        while (result := _unless_out_of_memory(forward, filled, size)) is None:
-            if size == 1:
-                raise UserError("out of memory with a single picture: lower backbone.image_size, or free memory")
-            size //= 2
-            console.warn(f"out of memory: going on with {size} pictures per pass")
-        yield result[: len(batch)]
-
-
-def _unless_out_of_memory(forward: Callable[[Tensor], Tensor], pixels: Tensor, size: int) -> Tensor | None:
-    try:
-        return torch.cat([forward(part) for part in pixels.split(size)])
-    except (MemoryError, RuntimeError) as error:
-        if memory.is_out_of_memory(error):
-            return None
-        raise
+        yield torch.cat(pieces.run(forward, filled))[: len(batch)]
 
 
 def classify(

@@ -17,7 +17,7 @@ VAL_NAMES = ("val", "valid", "validation", "test")  # the first that is there is
 Groups = dict[tuple[str, ...], dict[PurePosixPath, Path]]
 
 
-def _groups(root: Path, shown: str) -> Groups:
+def groups_in(root: Path, shown: str) -> Groups:
     """The pictures of each class, or of each split and class, by the path that they are to have.
 
     Raises:
@@ -87,8 +87,8 @@ def _check(groups: Groups, shown: str) -> None:
         raise UserError(f"{shown}: only one class ({labels.pop()}): a classifier needs two or more class folders")
 
 
-def _put_all(groups: Groups, into: Path, put: Callable[[Path, Path], object], *, what: str) -> dict[str, str]:
-    """Put every picture under `into`; return the sha256 of each by its relative path."""
+def put_all(groups: Groups, into: Path, put: Callable[[Path, Path], object], *, what: str) -> dict[str, str]:
+    """Put every picture under `into`, a new folder; return the sha256 of each by its relative path."""
     pictures = {path: lies for group in groups.values() for path, lies in group.items()}
     hashes = {}
     for path in console.progress(pictures, total=len(pictures), what=what):
@@ -99,13 +99,14 @@ def _put_all(groups: Groups, into: Path, put: Callable[[Path, Path], object], *,
     return hashes
 
 
-def _content_sha256(hashes: dict[str, str]) -> str:
+def content_sha256(hashes: dict[str, str]) -> str:
     """The digest of a tree: sha256 over `<sha256 of file>  <relative path>` lines, sorted by the paths' bytes."""
     lines = [f"{hashes[path]}  {path}\n" for path in sorted(hashes, key=str.encode)]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _counts(groups: Groups) -> dict[str, Any]:
+def counts_of(groups: Groups) -> dict[str, Any]:
+    """How many pictures there are, by class, or by split and class."""
     counts: dict[str, Any] = {}
     for (*split, label), pictures in groups.items():
         (counts.setdefault(split[0], {}) if split else counts)[label] = len(pictures)
@@ -116,12 +117,13 @@ def _is_picture(path: Path) -> bool:
     return path.name.lower().endswith(PICTURES)
 
 
-def _hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is none of the user's pictures, but of some system."""
     return name.startswith(".") or name == "__MACOSX"
 
 
 def _visible(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if not _hidden(entry.name))
+    return sorted(entry for entry in folder.iterdir() if not is_hidden(entry.name))
 
 
 def _subfolders(folder: Path) -> list[Path]:

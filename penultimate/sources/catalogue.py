@@ -12,8 +12,7 @@ from typing import Any
 from penultimate import console, environment
 from penultimate.errors import UserError
 from penultimate.params import Data
-from penultimate.sources import archives, download, wheels
-from penultimate.sources.arrangement import Groups, _content_sha256, _counts, _groups, _hidden, _put_all
+from penultimate.sources import archives, arrangement, download, wheels
 
 MOST_CLASSES_SHOWN = 12
 
@@ -36,38 +35,40 @@ class Source:
 
 
 def fetch(data: Data, into: Path) -> dict[str, Any]:
-    """Bring the pictures of `data.source` into the folder `into`, replacing it, or leave it as it was.
+    """Bring the pictures of `data.source` into the folder `into`, in place of what is there.
 
     Returns:
         What is known about them: name, origin, licence, homepage, attribution, counts per class or per split and
         class, and a digest of their paths and bytes. Nothing in it depends on this machine.
 
     Raises:
-        UserError: the source cannot be had, is not what it should be, or cannot be seen as classes of pictures.
+        UserError: the source cannot be had, is not what it should be, or cannot be seen as classes of pictures; then
+            nothing is left in `into`.
     """
-    staging = into.with_name(f".{into.name}.staging")
-    shutil.rmtree(staging, ignore_errors=True)  # a killed run may have left it
+    scratch = into.with_name(f".{into.name}.scratch")  # beside it: what was unpacked is moved, not copied
+    source = SOURCES.get(data.source) or _own(data, into)  # which may lie where it must not: nothing is touched yet
     try:
-        source = SOURCES.get(data.source) or _own(data, into)
-        (staging / "arranged").mkdir(parents=True)
-        folder = source.bring(staging, data.sha256)
+        for left in (scratch, into):
+            shutil.rmtree(left, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        folder = source.bring(scratch, data.sha256)
         shown = download.public_url(data.source) if "://" in data.source else data.source
-        groups = _groups(folder, shown)
-        put = os.replace if folder.is_relative_to(staging) else shutil.copyfile
-        hashes = _put_all(groups, staging / "arranged", put, what=f"arranging {source.name}")
-        digest = _content_sha256(hashes)
+        groups = arrangement.groups_in(folder, shown)
+        put = os.replace if folder.is_relative_to(scratch) else shutil.copyfile
+        hashes = arrangement.put_all(groups, into, put, what=f"arranging {source.name}")
+        digest = arrangement.content_sha256(hashes)
         if source.content_sha256 not in {None, digest}:
             raise UserError(
                 f"{source.name}: its pictures are not the published ones (content sha256 {digest}, expected "
                 f"{source.content_sha256}): the publisher may have changed them"
             )
-        if into.exists():
-            shutil.rmtree(into)
-        (staging / "arranged").replace(into)
-    except OSError as error:
-        raise UserError(f"{error.filename}: {error.strerror}" if error.filename else str(error)) from None
+    except BaseException as error:
+        shutil.rmtree(into, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise UserError(f"{error.filename}: {error.strerror}" if error.filename else str(error)) from None
+        raise
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
     _report(source, groups)
     return {
         "name": source.name,
@@ -75,7 +76,7 @@ def fetch(data: Data, into: Path) -> dict[str, Any]:
         "licence": source.licence or "not known",
         "homepage": source.homepage,
         "attribution": source.attribution,
-        "counts": _counts(groups),
+        "counts": arrangement.counts_of(groups),
         "content_sha256": digest,
     }
 
@@ -124,7 +125,9 @@ def _bring_folder(folder: Path) -> Callable[[Path, str | None], Path]:
 
 def _unpacked(archive: Path, scratch: Path) -> Path:
     # Files that are no pictures too: a class folder that holds nothing else must not vanish unnoticed.
-    archives.unpack(archive, scratch / "unpacked", wanted=lambda name: not any(map(_hidden, name.split("/"))))
+    archives.unpack(
+        archive, scratch / "unpacked", wanted=lambda name: not any(map(arrangement.is_hidden, name.split("/")))
+    )
     return scratch / "unpacked"
 
 
@@ -194,7 +197,7 @@ def _require_apart(path: Path, into: Path) -> None:
         )
 
 
-def _report(source: Source, groups: Groups) -> None:
+def _report(source: Source, groups: arrangement.Groups) -> None:
     if source.licence:
         console.say(f"{source.name}: licence {source.licence}")
     for split in sorted({key[:-1] for key in groups}):

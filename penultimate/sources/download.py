@@ -62,7 +62,7 @@ def fetch(url: str, *, sha256: str | None = None, into: Path | None = None, max_
         )
     key = hashlib.sha256(url.encode()).hexdigest()[:16]
     target = (into or environment.cache_folder("downloads") / key) / _file_name(parts)
-    with _one_at_a_time(key):
+    with one_at_a_time(key):
         if sha256 and target.is_file() and atomic.sha256_of(target).startswith(sha256):
             return target
         part = _Part(target.with_name(target.name + ".part"), pinned=sha256 is not None)
@@ -231,7 +231,7 @@ def _open(parts: SplitResult, part: _Part) -> http.client.HTTPResponse:
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follow redirects between web servers, but never from an encrypted connection to an open one."""
 
-    def redirect_request(
+    def redirect_request(  # noqa: PLR0917 (urllib's signature)
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
         scheme = urlsplit(newurl).scheme
@@ -241,7 +241,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 @contextmanager
-def _one_at_a_time(key: str) -> Iterator[None]:
+def one_at_a_time(key: str) -> Iterator[None]:
     """Let parallel experiments that want the same file take turns: they share its partial download."""
     with (environment.cache_folder("downloads") / f"{key}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

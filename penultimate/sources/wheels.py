@@ -9,7 +9,7 @@ from penultimate import console, environment
 from penultimate.errors import UserError
 from penultimate.files import atomic
 from penultimate.files.text import write_text
-from penultimate.sources.download import _one_at_a_time
+from penultimate.sources.download import one_at_a_time
 
 
 def fetch_wheel(name: str, version: str, sha256: str) -> Path:
@@ -27,7 +27,7 @@ def fetch_wheel(name: str, version: str, sha256: str) -> Path:
     """
     key = sha256[:16]
     folder = environment.cache_folder("downloads") / key
-    with _one_at_a_time(key):
+    with one_at_a_time(key):
         wheel = _wheel_in(folder, sha256)
         if wheel is None:
             _pip_download(f"{name}=={version} --hash=sha256:{sha256}", folder, shown=f"{name} {version}")

@@ -1,7 +1,8 @@
-"""Long work that goes on where it was stopped: its state in .cache/checkpoints/<key>/, until it is done.
+"""Long work that goes on where it was stopped: its state in .cache/checkpoints/<key>/, and then its result.
 
 The key stands for all that shapes the result; what was changed begins anew. A state is written aside and
-synced before it takes the place of the one before, so that one whole state is there at any moment.
+synced before it takes the place of the one before, so that one whole state is there at any moment. The result stays a
+while: a run of code that differs in its comments alone, which DVC cannot know, finds it.
 """
 
 import fcntl
@@ -18,16 +19,16 @@ from typing import Any
 
 import torch
 
-from penultimate import code, console, environment
+from penultimate import console, environment
 from penultimate.files.atomic import sha256_of, written_aside
 
 DIGEST_BYTES = 32
 ABANDONED_DAYS = 14
 
 
-def key(inputs: list[Path], **facts: object) -> str:
-    """Stands for the content of `inputs`, for `facts` (plain JSON values), and for the code in use that can matter."""
-    content = code.loaded() | {str(path): sha256_of(path) for path in inputs}
+def key(inputs: list[Path], *, code: str, **facts: object) -> str:
+    """Stands for the content of `inputs`, the digest of the `code` that can matter, and `facts` (plain JSON values)."""
+    content = {"code": code} | {str(path): sha256_of(path) for path in inputs}
     return hashlib.sha256(json.dumps([content, facts], sort_keys=True).encode()).hexdigest()[:24]
 
 
@@ -35,16 +36,24 @@ class Checkpoints:
     """The states of one piece of work, which is ours alone."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.path = folder, folder / "state"
+        self.folder, self.path, self.result = folder, folder / "state", folder / "result"
         self._saved = time.monotonic()
 
     def save(self, state: dict[str, Any]) -> None:
         """Keep `state`: tensors, numbers, texts, and lists and dicts of them. A full disk costs only this copy."""
+        self._write(self.path, state)
+
+    def finish(self, state: dict[str, Any]) -> None:
+        """The work is done: keep what came out of it, in place of all states before."""
+        self._write(self.result, state)
+        self.path.unlink(missing_ok=True)
+
+    def _write(self, path: Path, state: dict[str, Any]) -> None:
         stream = io.BytesIO()
         torch.save(state, stream)
         content = stream.getbuffer()
         try:
-            with written_aside(self.path) as aside, aside.open("wb") as file:
+            with written_aside(path) as aside, aside.open("wb") as file:
                 file.write(hashlib.sha256(content).digest())
                 file.write(content)
                 file.flush()
@@ -58,9 +67,9 @@ class Checkpoints:
         return time.monotonic() - self._saved > 60 * minutes
 
     def newest(self) -> dict[str, Any] | None:
-        """The last state, or None where there is none. A damaged one is none; nothing in it is ever run."""
+        """The result, or the last state, or None. A damaged one is none; nothing in it is ever run."""
         try:
-            content = self.path.read_bytes()
+            content = (self.result if self.result.exists() else self.path).read_bytes()
         except FileNotFoundError:
             return None
         digest, data = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
@@ -70,10 +79,6 @@ class Checkpoints:
                 return state
         console.warn("the checkpoint is damaged: training begins anew")
         return None
-
-    def clear(self) -> None:
-        """Remove the state: the work is done."""
-        self.path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -95,7 +100,7 @@ def opened(name: str) -> Iterator[Checkpoints]:
 
 
 def remove_abandoned() -> None:
-    """Remove the states that nobody came back to for `ABANDONED_DAYS`, and the folders of work that is done."""
+    """Remove what nobody came back to for `ABANDONED_DAYS`."""
     for folder in environment.cache_folder("checkpoints").iterdir():
         with suppress(OSError):
             newest = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))

@@ -172,7 +172,7 @@ def finetune_ratio(bench: Bench, backbone: Backbone) -> float:
         plain_torch()
         theirs = next(tutorial)
         devices.settle()
-        ratios.append(theirs / seconds(lambda: trainer.epoch(epoch)))
+        ratios.append(theirs / seconds(lambda: trainer.epoch(epoch)))  # noqa: B023
     return statistics.median(ratios)
 
 
@@ -323,7 +323,7 @@ def dvc_overhead(bench: Bench) -> dict[str, float]:
     for i in range(bench.rounds + 1):
         ratios.append(seconds(lambda: project.run("dvc", "repro")) / seconds(lambda: one.run("dvc", "repro")))
         mode = ("linear", "finetune")[i % 2]
-        switches.append(seconds(lambda: project.run("dvc", "exp", "run", "-S", f"mode={mode}")))
+        switches.append(seconds(lambda: project.run("dvc", "exp", "run", "-S", f"mode={mode}")))  # noqa: B023
         project.run("git", "checkout", "-q", ".")
         project.run("dvc", "checkout", "-q")
     return {"noop_repro": statistics.median(ratios), "mode_switch_seconds": switches[0]}

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
-from penultimate.features.rows import written_in_rows
+from penultimate.features.streaming import streamed
 
 
 @given(st.permutations(range(12)), st.lists(st.integers(0, 12), max_size=4))
@@ -16,7 +16,7 @@ def test_rows_come_to_their_places_in_any_order_and_any_pieces(order: list[int],
     rows = np.random.default_rng(0).normal(size=(12, 3)).astype(np.float32)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.safetensors"
-        with written_in_rows(path, {"x": ("float32", (12, 3)), "n": ("int64", (1,))}) as file:
+        with streamed(path, {"x": ("float32", (12, 3)), "n": ("int64", (1,))}) as file:
             for places in np.split(np.array(order), sorted(cuts)):  # some of them empty
                 file.write_at("x", places, rows[places])
             file.write("n", 0, np.array([7]))

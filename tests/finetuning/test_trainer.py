@@ -1,6 +1,5 @@
 """Finetuning: what moves, what does not, and how the learning rate goes."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,16 @@ from penultimate.dataset import manifest
 from penultimate.dataset.manifest import Picture, Split
 from penultimate.errors import UserError
 from penultimate.finetuning.device_views import PicturesOnDevice
+from penultimate.finetuning.loop import fit
 from penultimate.finetuning.optimizers import optimizer_of, schedule_of
-from penultimate.finetuning.trainer import Trainer, fit, set_training_mode
+from penultimate.finetuning.step import TrainingStep, set_training_mode
+from penultimate.finetuning.trainer import Trainer
 from penultimate.networks.preprocessing import Preprocessing
 from penultimate.training import checkpoints
 from penultimate.training.log import Row, TrainingLog
 from tests.project import draw_pictures
 
+STEP = TrainingStep.__call__
 DEFAULTS = params.load().finetune
 PREPROCESSING = Preprocessing(32, None, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
@@ -151,16 +153,15 @@ def test_stopped_anywhere_and_resumed_is_uninterrupted_bit_for_bit(
         network.insert(4, nn.Dropout(0.5))
         trainer = Trainer(network, split, split, chosen, preprocessing=PREPROCESSING, device=torch.device("cpu"))
         steps = 0
-        step: Callable[..., torch.Tensor] = trainer._step
 
         def counted(*arguments: Any) -> Any:
             nonlocal steps
             steps += 1
             if steps > stop_after:
                 raise StoppedError
-            return step(*arguments)
+            return STEP(*arguments)
 
-        monkeypatch.setattr(trainer, "_step", counted)
+        monkeypatch.setattr(TrainingStep, "__call__", counted)
         with TrainingLog(Path("training.csv")) as log, checkpoints.opened(name) as kept:
             weights = fit(trainer, log, kept)
         return weights, Path("training.csv").read_text()
@@ -193,22 +194,22 @@ def test_a_loss_that_is_no_number_stops_at_once_and_the_last_good_state_is_kept(
     split: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = trainer_of(split, checkpoint_minutes=1e-9)
-    step, steps = trainer._step, 0
+    steps = 0
 
     def poisoned(*arguments: Any) -> Any:
         nonlocal steps
         steps += 1
-        logits = step(*arguments)
+        logits = STEP(*arguments)
         if steps == 4:  # the first of the second epoch: the next one meets it
             with torch.no_grad():
                 trainer.network[-1].weight.fill_(torch.nan)  # type: ignore[index]
         return logits
 
-    monkeypatch.setattr(trainer, "_step", poisoned)
+    monkeypatch.setattr(TrainingStep, "__call__", poisoned)
     line, state = run_to_its_error(trainer, monkeypatch)
     assert line.startswith("epoch 2, batch 2 of 3: the loss is nan: lower finetune.lr (now ")
     assert state is not None
-    assert state["trainer"]["network"]["5.weight"].isfinite().all()
+    assert state["trainer"]["step"]["network"]["5.weight"].isfinite().all()
     assert len(state["rows"]) == 1
 
 
@@ -224,7 +225,7 @@ def test_too_little_memory_names_the_batch_size(split: Split, monkeypatch: pytes
     def out_of_memory(*_: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
-    for owner, name in ((trainer, "_step"), (trainer.batches, "views")):
+    for owner, name in ((TrainingStep, "__call__"), (trainer.batches, "views")):
         monkeypatch.setattr(owner, name, out_of_memory)
         line, _ = run_to_its_error(trainer, monkeypatch)
         assert line.startswith("out of memory: lower finetune.batch_size (now 4)")

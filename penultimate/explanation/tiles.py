@@ -1,4 +1,4 @@
-"""Pictures as the model sees them, with what was predicted."""
+"""Pictures of val as the model sees them, captioned with what was predicted."""
 
 from pathlib import Path
 
@@ -20,18 +20,8 @@ def write_grids(results: Path, found: Predictions, model: Model, *, mode: str, m
         ("predictions", "predictions", shown),
         ("mistakes", f"the most confident of {len(wrong)} mistakes on {len(found.paths)} pictures", wrong[:most]),
     ):
-        tiles = [tile(found, place, model) for place in places]
+        tiles = [captioned(found, place, seen(found.paths[place], model)) for place in places]
         figures.grid(results / f"{name}.png", tiles, title=f"{mode}: {title}{caveat}")
-
-
-def tile(found: Predictions, i: int, model: Model) -> figures.Tile:
-    """Picture `i` as the model sees it, with what was predicted."""
-    return captioned(found, i, view(found, i, model))
-
-
-def view(found: Predictions, i: int, model: Model) -> crops.Pixels:
-    """Picture `i` as the model sees it, uint8 (S, S, 3)."""
-    return seen(found.paths[i], model)
 
 
 def seen(path: str, model: Model) -> crops.Pixels:

@@ -31,8 +31,12 @@ def test_the_newest_state_comes_back() -> None:
         assert state is not None
         assert torch.equal(state["weights"], torch.arange(4))
         assert state["rows"] == [[1, 0.5]]
-        kept.clear()
-        assert kept.newest() is None
+        kept.finish({"weights": torch.arange(5)})
+        kept.save({"of": "a later run, killed"})
+    with checkpoints.opened("a") as kept:
+        state = kept.newest()
+        assert state is not None
+        assert torch.equal(state["weights"], torch.arange(5))
     with checkpoints.opened("b") as kept:
         assert kept.newest() is None
 
@@ -65,11 +69,12 @@ def test_a_state_that_tries_to_run_code_is_refused(tmp_path: Path, monkeypatch: 
 def test_the_key_follows_inputs_and_facts(tmp_path: Path) -> None:
     manifest = tmp_path / "manifest.csv"
     manifest.write_text("a")
-    first = checkpoints.key([manifest], lr=1)
-    assert first == checkpoints.key([manifest], lr=1)
-    assert first != checkpoints.key([manifest], lr=2)
+    first = checkpoints.key([manifest], code="c", lr=1)
+    assert first == checkpoints.key([manifest], code="c", lr=1)
+    assert first != checkpoints.key([manifest], code="c", lr=2)
+    assert first != checkpoints.key([manifest], code="d", lr=1)
     manifest.write_text("b")
-    assert first != checkpoints.key([manifest], lr=1)
+    assert first != checkpoints.key([manifest], code="c", lr=1)
 
 
 def hold(ready: Path, release: Path) -> None:

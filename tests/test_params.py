@@ -8,7 +8,7 @@ from ruamel.yaml import YAML
 from penultimate import params
 from penultimate.errors import UserError
 
-COMMITTED = Path(__file__).parents[2] / "params.yaml"
+COMMITTED = Path(__file__).parents[1] / "params.yaml"
 SECTIONS = "mode, data, backbone, prepare, extract, train_head, finetune, evaluate"
 
 

@@ -148,7 +148,7 @@ class Hungry(nn.Module):
         return result
 
 
-def test_out_of_memory_makes_the_passes_smaller_and_changes_no_byte(
+def test_out_of_memory_makes_the_passes_smaller_and_changes_nothing_but_the_last_bits(
     backbone: Backbone, split: Split, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def logits(network: nn.Module) -> torch.Tensor:
@@ -164,7 +164,7 @@ def test_out_of_memory_makes_the_passes_smaller_and_changes_no_byte(
     network = backbone.classifier(2)
     nn.init.normal_(network.get_submodule(last_linear(network)).weight)  # type: ignore[arg-type]
     whole = logits(network)
-    assert torch.equal(logits(Hungry(network, 5)), whole)
+    torch.testing.assert_close(logits(Hungry(network, 5)), whole, rtol=1e-5, atol=1e-7)
     assert "out of memory: going on with 4 pictures per pass" in capsys.readouterr().err
     with pytest.raises(UserError, match=r"^out of memory with a single picture: lower backbone.image_size"):
         logits(Hungry(network, 0))

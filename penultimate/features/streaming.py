@@ -1,4 +1,4 @@
-"""A .safetensors file written row by row, so that it may be larger than the memory.
+"""A .safetensors file written piece by piece, so that it may be larger than the memory.
 
 The format: https://huggingface.co/docs/safetensors (a header's length, a JSON header, the tensors' bytes in its order).
 """
@@ -21,8 +21,8 @@ Shape = tuple[int, ...]
 Array = npt.NDArray[Any]
 
 
-class RowWriter:
-    """Takes the rows of the tensors of an open file, in any order."""
+class StreamedTensors:
+    """An open file of tensors that takes their rows in any order."""
 
     def __init__(self, stream: BinaryIO, tensors: dict[str, tuple[str, Shape]], facts: dict[str, Any]) -> None:
         header: dict[str, Any] = {"__metadata__": {METADATA_KEY: json.dumps(facts, sort_keys=True)}}
@@ -58,10 +58,10 @@ class RowWriter:
 
 
 @contextmanager
-def written_in_rows(
+def streamed(
     path: Path, tensors: dict[str, tuple[str, Shape]], facts: dict[str, Any] | None = None
-) -> Iterator[RowWriter]:
-    """Write a .safetensors file row by row; it appears only if the block succeeds.
+) -> Iterator[StreamedTensors]:
+    """Write a .safetensors file piece by piece; it appears only if the block succeeds.
 
     Args:
         path: the file.
@@ -69,4 +69,4 @@ def written_in_rows(
         facts: plain JSON values, for the metadata.
     """
     with written_aside(path) as aside, aside.open("wb") as stream:
-        yield RowWriter(stream, tensors, facts or {})
+        yield StreamedTensors(stream, tensors, facts or {})

@@ -43,9 +43,12 @@ def test_the_budget_changes_no_bit_and_what_fits_is_decoded_once(
         Image.fromarray(pixels).save(path)
     seen: list[Path] = []
     decode = decoding.decode
-    monkeypatch.setattr(
-        "penultimate.dataset.pictures.decode_fast", lambda path, *, short_side: seen.append(path) or decode(path)
-    )  # type: ignore[func-returns-value]
+
+    def counted(path: Path, *, short_side: int | None) -> Image.Image:
+        seen.append(path)
+        return decode(path)
+
+    monkeypatch.setattr("penultimate.dataset.pictures.decode_fast", counted)
     pictures = PicturesOnDevice(Pictures(paths, short_side=None), torch.device("cpu"), budget_bytes=budget)
 
     def cut(index: int, size: tuple[int, int]) -> crops.Cut:
