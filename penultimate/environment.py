@@ -1,4 +1,4 @@
-"""How a stage runs: errors as one line, progress, and the settings that re-run no stage.
+"""The settings that re-run no stage, and where a project's own files lie.
 
 *What* is computed is in params.yaml. *How* is in `PENULTIMATE_*` environment variables:
 

@@ -4,5 +4,5 @@
 class UserError(Exception):
     """Something the user can mend. The message is one line: what is wrong, with which file or key, what to do.
 
-    `runtime.run_stage` prints it without a traceback and exits with 1.
+    `console.run_stage` prints it without a traceback and exits with 1.
     """

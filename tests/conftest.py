@@ -2,6 +2,7 @@
 
 import fcntl
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,22 +27,18 @@ SMALL = {
 }
 MadeOnce = Callable[[str, Callable[[Path], None]], Path]
 ON_ONE_THREAD = {"PENULTIMATE_THREADS": "1", "PENULTIMATE_DEVICE": "cpu"}
-# Begun first, so that two workers end at about the same time. xdist gives the first two tests to one of them, and the
-# next two to the other, which should not wait for `done`.
-LONGEST = (
-    "test_a_changed_key_runs_exactly_what_is_below_it",
-    "test_a_sweep_is_queued_run_and_compared",
-    "test_the_tutorial_runs_from_urls_to_metrics",
-    "test_two_runs_at_once_share_the_side_caches",
-    "test_a_command_does_what_the_readme_says[dvc exp run -S train_head.folds=10]",
-    "test_two_runs_give_the_same_bytes_whatever_the_workers",
-    "test_the_tour_from_own_pictures_to_a_result",
-)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    rank = {name: i for i, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: (rank.get(item.name, len(LONGEST)), "done" not in getattr(item, "fixturenames", ())))
+    """The longest first, so that all workers end at about the same time; then those that need no first run."""
+    items.sort(key=lambda item: (not item.get_closest_marker("long"), "done" not in getattr(item, "fixturenames", ())))
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """No workers where a debugger is at work or may be wanted: with --pdb, --trace, -s, or a single test by name."""
+    option = config.option
+    debugged = sys.gettrace() is not None or option.usepdb or option.trace or option.capture == "no"
+    return 0 if debugged or any("::" in argument for argument in config.args) else None
 
 
 @pytest.fixture(scope="session")

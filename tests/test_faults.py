@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from ruamel.yaml import YAML
 
 from tests.faults import outputs
@@ -87,6 +88,7 @@ def test_a_changed_parameter_or_number_resumes_nothing(fresh: Project, done: Pro
     assert outputs(interrupted)[RESULTS[0]] != outputs(done)[RESULTS[0]]
 
 
+@pytest.mark.long
 def test_a_comment_computes_nothing_again_and_a_number_does(done: Project, tmp_path: Path) -> None:
     project = done.copy(tmp_path / "project")
     stages, before = ("extract", "finetune"), outputs(project)
@@ -176,6 +178,7 @@ def test_damaged_side_caches_are_found_and_computed_again(done: Project, tmp_pat
         assert (project.folder / path).read_bytes() == (done.folder / path).read_bytes()
 
 
+@pytest.mark.long
 def test_two_runs_at_once_share_the_side_caches(fresh: Project, done: Project, tmp_path: Path) -> None:
     project = fresh.copy(tmp_path / "project")
     stages = ("train_head", "finetune")  # with what lies above them, all that have side caches

@@ -1,4 +1,4 @@
-"""Every command of the README is run: as it stands there, but for names of folders and a small network."""
+"""Every command of the README and of docs/ is run: as it stands there, but for names of folders and a small network."""
 
 import re
 import subprocess
@@ -9,11 +9,13 @@ import pytest
 
 from tests.project import REPOSITORY, Project
 
-README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```bash\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+BLOCKS = re.findall(r"^```bash\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 RUN_ELSEWHERE = {  # what takes long, or needs the network, and the test that runs it in small
     "-S data.source=hymenoptera": "tests/test_tutorial.py",
-    "cp stages/recipes/tutorial.yaml": "tests/test_tutorial.py",
+    "cp penultimate/recipes/tutorial.yaml": "tests/test_tutorial.py",
+    "tests.rerun_table": "tests/test_dvc_yaml.py",
     "tests.benchmarks.": "measures",
     "tests.faults": "tests/test_faults.py",
     "tests.fuzz": "tests/test_fuzz.py",
@@ -60,6 +62,7 @@ def test_every_command_is_run_somewhere() -> None:
         assert len(here) + len(elsewhere) == 1, each
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", HERE)
 def test_a_command_does_what_the_readme_says(done: Project, photos: Path, tmp_path: Path, command: str) -> None:
     project = done.copy(tmp_path / "project")
@@ -73,6 +76,7 @@ def test_a_command_does_what_the_readme_says(done: Project, photos: Path, tmp_pa
         assert len(list((project.folder / "sorted").rglob("*.png"))) == 32
 
 
+@pytest.mark.long
 def test_the_tour_from_own_pictures_to_a_result(done: Project, fresh: Project, photos: Path, tmp_path: Path) -> None:
     small = (
         f"cp {fresh.folder / 'params.yaml'} . && git add -A && git -c user.name=T -c user.email=t@example.org commit"

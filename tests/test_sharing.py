@@ -60,6 +60,7 @@ def test_a_bucket_is_shared(done: Project, tmp_path: Path, s3: str) -> None:
     share(done, tmp_path, f"s3://{BUCKET}/store", f"endpointurl {s3}")
 
 
+@pytest.mark.long
 def test_a_sweep_is_queued_run_and_compared(done: Project, tmp_path: Path) -> None:
     project = done.copy(tmp_path / "project")
     said = project.run("dvc", "exp", "run", "--queue", "-S", "finetune.lr=1e-4,3e-4")

@@ -5,6 +5,7 @@ import json
 import zipfile
 from pathlib import Path
 
+import pytest
 import torch
 from torchvision.models import resnet18
 
@@ -12,6 +13,7 @@ from tests.project import Project, draw_pictures
 from tests.servers import Page, serving
 
 
+@pytest.mark.long
 def test_the_tutorial_runs_from_urls_to_metrics(tmp_path: Path) -> None:
     for split in ("train", "val"):
         draw_pictures(tmp_path / "data" / split, per_class=3, seed=len(split))
@@ -24,7 +26,7 @@ def test_the_tutorial_runs_from_urls_to_metrics(tmp_path: Path) -> None:
     torch.save(resnet18().state_dict(), checkpoint)
 
     project = Project.of_this_tree(tmp_path / "project", PENULTIMATE_THREADS="1", PENULTIMATE_DEVICE="cpu")
-    project.run("cp", "stages/recipes/tutorial.yaml", "params.yaml")
+    project.run("cp", "penultimate/recipes/tutorial.yaml", "params.yaml")
     pages = {"hymenoptera.zip": Page(archive.getvalue()), "resnet18.pth": Page(checkpoint.getvalue())}
     with serving(**pages) as server:
         project.set(

@@ -42,31 +42,27 @@ def fetch(data: Data, into: Path) -> dict[str, Any]:
         class, and a digest of their paths and bytes. Nothing in it depends on this machine.
 
     Raises:
-        UserError: the source cannot be had, is not what it should be, or cannot be seen as classes of pictures; then
-            nothing is left in `into`.
+        UserError: the source cannot be had, is not what it should be, or cannot be seen as classes of pictures;
+            nothing half-made is left in `into`.
     """
     scratch = into.with_name(f".{into.name}.scratch")  # beside it: what was unpacked is moved, not copied
-    source = SOURCES.get(data.source) or _own(data, into)  # which may lie where it must not: nothing is touched yet
+    shutil.rmtree(scratch, ignore_errors=True)  # a killed run may have left it
     try:
-        for left in (scratch, into):
-            shutil.rmtree(left, ignore_errors=True)
+        source = SOURCES.get(data.source) or _own(data, into)
         scratch.mkdir(parents=True)
         folder = source.bring(scratch, data.sha256)
         shown = download.public_url(data.source) if "://" in data.source else data.source
         groups = arrangement.groups_in(folder, shown)
         put = os.replace if folder.is_relative_to(scratch) else shutil.copyfile
-        hashes = arrangement.put_all(groups, into, put, what=f"arranging {source.name}")
-        digest = arrangement.content_sha256(hashes)
-        if source.content_sha256 not in {None, digest}:
-            raise UserError(
-                f"{source.name}: its pictures are not the published ones (content sha256 {digest}, expected "
-                f"{source.content_sha256}): the publisher may have changed them"
-            )
-    except BaseException as error:
-        shutil.rmtree(into, ignore_errors=True)
-        if isinstance(error, OSError):
-            raise UserError(f"{error.filename}: {error.strerror}" if error.filename else str(error)) from None
-        raise
+        if into.exists():
+            shutil.rmtree(into)
+        try:
+            digest = _put(source, groups, into, put)
+        except BaseException:
+            shutil.rmtree(into, ignore_errors=True)
+            raise
+    except OSError as error:
+        raise UserError(f"{error.filename}: {error.strerror}" if error.filename else str(error)) from None
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     _report(source, groups)
@@ -79,6 +75,18 @@ def fetch(data: Data, into: Path) -> dict[str, Any]:
         "counts": arrangement.counts_of(groups),
         "content_sha256": digest,
     }
+
+
+def _put(source: Source, groups: arrangement.Groups, into: Path, put: Callable[[Path, Path], object]) -> str:
+    """Put the pictures into their place: the digest of their paths and bytes, which must be the published one."""
+    hashes = arrangement.put_all(groups, into, put, what=f"arranging {source.name}")
+    digest = arrangement.content_sha256(hashes)
+    if source.content_sha256 not in {None, digest}:
+        raise UserError(
+            f"{source.name}: its pictures are not the published ones (content sha256 {digest}, expected "
+            f"{source.content_sha256}): the publisher may have changed them"
+        )
+    return digest
 
 
 def _bring_elpv(scratch: Path, sha256: str | None) -> Path:

@@ -20,37 +20,6 @@ from penultimate.networks.preprocessing import Preprocessing
 from penultimate.sources import download, wheels
 
 
-def read_checkpoint(path: Path) -> Tensors:
-    """Read the tensors of a .safetensors file or of a PyTorch checkpoint, which is never unpickled into code.
-
-    Raises:
-        UserError: the file is damaged, or holds anything but tensors.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            return tensors_in(safetensors.torch.load_file(path), path.name)
-        return tensors_in(torch.load(path, weights_only=True, map_location="cpu"), path.name)
-    except UserError:
-        raise
-    except Exception as error:  # torch.load raises nearly anything on what is no checkpoint
-        reason = str(error).split("\n")[0].split(". ")[0]
-        raise UserError(f"{path.name}: not a readable weights file of tensors alone ({reason})") from None
-
-
-def tensors_in(content: Any, name: str) -> Tensors:
-    """The state dict in what `torch.load` gave, unwrapped from the usual wrappings.
-
-    Raises:
-        UserError: there is none.
-    """
-    for wrapping in ("state_dict", "model_state_dict", "model", "model_ema"):
-        if isinstance(content, dict) and isinstance(content.get(wrapping), dict):
-            content = content[wrapping]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise UserError(f"{name}: holds no state dict of tensors")
-    return {str(key).removeprefix("module."): value for key, value in content.items()}
-
-
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 RANDOM_WEIGHTS_SEED = 0
 SHOWN_KEYS = 3  # of those that do not fit, in an error
@@ -190,3 +159,34 @@ def _fitting(found: Tensors, body: Tensors, head: str, name: str, source: str) -
         shown = ", ".join(wrong[:SHOWN_KEYS]) + (" …" if len(wrong) > SHOWN_KEYS else "")
         raise UserError(f"{source}: does not fit backbone.name = {name}: {len(wrong)} of its tensors differ: {shown}")
     return {key: given[key].to(value.dtype) for key, value in body.items()}
+
+
+def read_checkpoint(path: Path) -> Tensors:
+    """Read the tensors of a .safetensors file or of a PyTorch checkpoint, which is never unpickled into code.
+
+    Raises:
+        UserError: the file is damaged, or holds anything but tensors.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return tensors_in(safetensors.torch.load_file(path), path.name)
+        return tensors_in(torch.load(path, weights_only=True, map_location="cpu"), path.name)
+    except UserError:
+        raise
+    except Exception as error:  # torch.load raises nearly anything on what is no checkpoint
+        reason = str(error).split("\n")[0].split(". ")[0]
+        raise UserError(f"{path.name}: not a readable weights file of tensors alone ({reason})") from None
+
+
+def tensors_in(content: Any, name: str) -> Tensors:
+    """The state dict in what `torch.load` gave, unwrapped from the usual wrappings.
+
+    Raises:
+        UserError: there is none.
+    """
+    for wrapping in ("state_dict", "model_state_dict", "model", "model_ema"):
+        if isinstance(content, dict) and isinstance(content.get(wrapping), dict):
+            content = content[wrapping]
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise UserError(f"{name}: holds no state dict of tensors")
+    return {str(key).removeprefix("module."): value for key, value in content.items()}
