@@ -19,7 +19,6 @@ from penultimate.networks.head import last_linear
 from penultimate.networks.preprocessing import Preprocessing
 from penultimate.sources import download, wheels
 
-
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 RANDOM_WEIGHTS_SEED = 0
 SHOWN_KEYS = 3  # of those that do not fit, in an error
