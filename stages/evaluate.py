@@ -40,7 +40,9 @@ def main() -> None:
         probabilities=logits.double().softmax(1).numpy(),
     )
 
-    summary = scores.summary(found.labels, found.probabilities, bins=options.calibration_bins)
+    summary = scores.summary(
+        found.labels, found.probabilities, bins=options.calibration_bins, groups=np.arange(len(found.paths))
+    )
     write_json(results / "metrics.json", summary)
     found.save(results / "predictions.csv")
     curves.write_curves(results, found, bins=options.calibration_bins)

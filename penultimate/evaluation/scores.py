@@ -5,46 +5,39 @@ A number that is not defined on the given pictures (an AUC where only one class 
 """
 
 import numpy as np
-from scipy import stats
 from sklearn import metrics
 
+from penultimate.evaluation import intervals
 from penultimate.evaluation.predictions import Bools, Floats, Ints
 
-CONFIDENCE = 0.95  # of every interval
 DECIMALS = 6  # of every number in a metrics file
 SMALLEST_PROBABILITY = 1e-7  # log loss of a prediction that gave the truth no chance at all
 
 
-def summary(labels: Ints, probabilities: Floats, *, bins: int) -> dict[str, float | None]:
+def summary(labels: Ints, probabilities: Floats, *, bins: int, groups: Ints) -> dict[str, float | None]:
     """The metrics of results/<mode>/metrics.json.
 
     Balanced accuracy and macro F1 average over the classes that are present; ROC AUC is the mean of one class against
-    the rest over the classes for which it is defined.
+    the rest over the classes for which it is defined. `groups` int (N,) is equal for pictures that are not independent,
+    and widens the interval of the accuracy; how many groups there are is said where there are fewer than pictures.
     """
     predicted = probabilities.argmax(1)
     right = predicted == labels
-    low, high = wilson(int(right.sum()), len(right))
+    interval = intervals.share(right, groups)
     present = np.unique(labels)
     areas = [metrics.roc_auc_score(labels == k, probabilities[:, k]) for k in present if len(present) > 1]
     values = {
         "accuracy": right.mean(),
-        "accuracy_low": low,
-        "accuracy_high": high,
+        "accuracy_low": interval.low,
+        "accuracy_high": interval.high,
         "balanced_accuracy": np.mean([right[labels == k].mean() for k in present]),
         "macro_f1": metrics.f1_score(labels, predicted, labels=present, average="macro", zero_division=0.0),
         "roc_auc": np.mean(areas) if areas else None,
         "log_loss": log_loss(labels, probabilities),
         "calibration_error": calibration_error(probabilities.max(1), right, bins=bins),
     }
-    return {key: None if value is None else round(float(value), DECIMALS) for key, value in values.items()} | {
-        "n": len(labels)
-    }
-
-
-def wilson(right: int, n: int) -> tuple[float, float]:
-    """The Wilson score interval of a share, at 95 %; n > 0. (Wilson 1927)."""
-    interval = stats.binomtest(right, n).proportion_ci(CONFIDENCE, method="wilson")
-    return float(interval.low), float(interval.high)
+    counts = {"n": len(labels)} | ({"groups": interval.groups} if interval.groups < len(labels) else {})
+    return {key: None if value is None else round(float(value), DECIMALS) for key, value in values.items()} | counts
 
 
 def log_loss(labels: Ints, probabilities: Floats) -> float:

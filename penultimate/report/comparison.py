@@ -1,35 +1,30 @@
 """Two classifiers on the same pictures."""
 
-import numpy as np
-from scipy import stats
-
-from penultimate.evaluation.predictions import Bools
-from penultimate.evaluation.scores import CONFIDENCE, DECIMALS
-
-BOOTSTRAP_DRAWS = 10_000
+from penultimate.evaluation import intervals
+from penultimate.evaluation.predictions import Bools, Ints
+from penultimate.evaluation.scores import DECIMALS
 
 
-def versus(this_right: Bools, other_right: Bools) -> dict[str, float]:
+def versus(this_right: Bools, other_right: Bools, groups: Ints) -> dict[str, float]:
     """Compare two classifiers on the same pictures, pair by pair.
 
+    Args:
+        this_right: bool (N,), N > 0.
+        other_right: bool (N,).
+        groups: int (N,), equal for pictures that are not independent.
+
     Returns:
-        accuracy_delta: this accuracy minus the other's; delta_low, delta_high: its paired percentile bootstrap
-        interval at 95 %; only_this_right, only_other_right: on how many pictures they differ; mcnemar_p: the exact
-        two-sided McNemar test of that (a binomial test).
+        accuracy_delta: this accuracy minus the other's; delta_low, delta_high: its paired score interval at 95 %;
+        only_this_right, only_other_right: on how many pictures they differ; mcnemar_p: the two-sided McNemar test of
+        that, exact without groups, with groups at the effective sample size (`intervals.mcnemar`).
     """
-    n = len(this_right)
     only_this, only_other = int((this_right & ~other_right).sum()), int((other_right & ~this_right).sum())
-    # Drawing n pairs with replacement draws the counts of the three kinds of pairs from a multinomial.
-    shares = np.array([only_this, only_other, n - only_this - only_other]) / n
-    draws = np.random.default_rng(0).multinomial(n, shares, size=BOOTSTRAP_DRAWS)
-    deltas = (draws[:, 0] - draws[:, 1]) / n
-    low, high = np.quantile(deltas, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    differing = only_this + only_other
+    interval = intervals.paired_difference(this_right, other_right, groups)
     return {
-        "accuracy_delta": round((only_this - only_other) / n, DECIMALS),
-        "delta_low": round(float(low), DECIMALS),
-        "delta_high": round(float(high), DECIMALS),
+        "accuracy_delta": round((only_this - only_other) / len(this_right), DECIMALS),
+        "delta_low": round(interval.low, DECIMALS),
+        "delta_high": round(interval.high, DECIMALS),
         "only_this_right": only_this,
         "only_other_right": only_other,
-        "mcnemar_p": float(f"{stats.binomtest(only_this, differing).pvalue:.6g}") if differing else 1.0,
+        "mcnemar_p": float(f"{intervals.mcnemar(this_right, other_right, groups):.6g}"),
     }

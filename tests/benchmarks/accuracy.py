@@ -20,10 +20,10 @@ import numpy as np
 
 from penultimate.evaluation.predictions import Predictions
 from penultimate.files.text import write_json
-from penultimate.report import comparison
 from tests.project import Project
 
 SEEDS = (0, 1, 2)
+DRAWS = 10_000  # of the bootstrap over pictures
 SEEDED = ("prepare", "extract", "train_head", "finetune")
 STAGES = {"linear": ("extract", "train_head"), "finetune": ("finetune",)}
 Row = dict[str, Any]  # of the JSON file
@@ -99,7 +99,7 @@ def paired_interval(these: list[Predictions], others: list[Predictions]) -> dict
             differences.setdefault(path, []).append(float(a) - float(b))
     means = np.array([statistics.mean(values) for values in differences.values()])
     random = np.random.default_rng(0)
-    draws = [means[random.integers(len(means), size=len(means))].mean() for _ in range(comparison.BOOTSTRAP_DRAWS)]
+    draws = [means[random.integers(len(means), size=len(means))].mean() for _ in range(DRAWS)]
     low, high = np.quantile(draws, [0.025, 0.975])
     return {"delta": float(means.mean()), "low": float(low), "high": float(high), "pictures": len(means)}
 

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 from statsmodels.stats.contingency_tables import mcnemar
-from statsmodels.stats.proportion import proportion_confint
 
 from penultimate.evaluation import scores
 from penultimate.evaluation.predictions import Bools, Floats, Ints
@@ -25,22 +24,19 @@ def predictions(
     return labels, np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
 
 
+def summary(labels: Ints, probabilities: Floats, *, bins: int = 10) -> dict[str, float | None]:
+    """Of pictures that are independent."""
+    return scores.summary(labels, probabilities, bins=bins, groups=np.arange(len(labels)))
+
+
 # ------------------------------------------------------------------------------------------------ against references
-
-
-@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_wilson_is_statsmodels(counts: tuple[int, int]) -> None:
-    right, n = counts
-    low, high = scores.wilson(right, n)
-    assert (low, high) == pytest.approx(proportion_confint(right, n, method="wilson"), abs=1e-9)
-    assert 0 <= low <= right / n <= high <= 1
 
 
 @pytest.mark.parametrize("shares", [(0.5, 0.5), (0.5, 0.3, 0.2), (0.9, 0.02, 0.02, 0.02, 0.02, 0.02)])
 def test_the_summary_is_scikit_learns(shares: tuple[float, ...]) -> None:
     labels, probabilities = predictions(shares=shares)
     predicted, classes = probabilities.argmax(1), list(range(len(shares)))
-    found = scores.summary(labels, probabilities, bins=10)
+    found = summary(labels, probabilities)
     expected = {
         "accuracy": metrics.accuracy_score(labels, predicted),
         "balanced_accuracy": metrics.balanced_accuracy_score(labels, predicted),
@@ -87,7 +83,7 @@ def test_versus_is_mcnemars_exact_test_and_antisymmetric(counts: tuple[int, int,
 
 
 def scores_of(this: Bools, other: Bools) -> dict[str, float]:
-    found = comparison.versus(this, other)
+    found = comparison.versus(this, other, np.arange(len(this)))
     json.dumps(found, allow_nan=False)
     return found
 
@@ -101,31 +97,7 @@ def test_roc_goes_from_corner_to_corner_and_has_the_auc_below_it() -> None:
         assert (np.diff(x) >= 0).all()
         assert (np.diff(y) >= 0).all()
         areas.append(np.trapezoid(y, x))
-    assert np.mean(areas) == pytest.approx(scores.summary(labels, probabilities, bins=5)["roc_auc"], abs=1e-5)
-
-
-# ------------------------------------------------------------------------------------------------ coverage
-
-
-@pytest.mark.parametrize(("n", "share"), [(153, 0.8), (300, 0.9), (656, 0.87)])
-def test_wilson_covers_the_truth_as_often_as_it_says(n: int, share: float) -> None:
-    draws = np.random.default_rng(0).binomial(n, share, 2000)
-    intervals = {right: scores.wilson(right, n) for right in set(draws.tolist())}
-    assert 0.93 <= np.mean([intervals[right][0] <= share <= intervals[right][1] for right in draws.tolist()]) <= 0.97
-
-
-@pytest.mark.parametrize(("n", "only_this", "only_other"), [(200, 0.10, 0.10), (600, 0.08, 0.05)])
-def test_the_paired_bootstrap_covers_the_truth_as_often_as_it_says(
-    monkeypatch: pytest.MonkeyPatch, n: int, only_this: float, only_other: float
-) -> None:
-    monkeypatch.setattr(comparison, "BOOTSTRAP_DRAWS", 1000)
-    rng = np.random.default_rng(0)
-    kinds = rng.choice(4, size=(2000, n), p=[0.7, only_this, only_other, 0.3 - only_this - only_other])
-    covered = 0
-    for kind in kinds:  # 0: both are right, 1 and 2: one of them, 3: none
-        found = comparison.versus(kind <= 1, kind % 2 == 0)
-        covered += found["delta_low"] <= only_this - only_other <= found["delta_high"]
-    assert 0.93 <= covered / 2000 <= 0.97
+    assert np.mean(areas) == pytest.approx(summary(labels, probabilities, bins=5)["roc_auc"], abs=1e-5)
 
 
 # ------------------------------------------------------------------------------------------------ edges
@@ -147,7 +119,7 @@ def test_every_metric_is_defined_or_none_and_never_nan(n: int, classes: int, see
     probabilities /= probabilities.sum(1, keepdims=True)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = rounded(scores.summary(labels, probabilities, bins=10))
+        found = rounded(summary(labels, probabilities))
     for key in ("accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "macro_f1", "calibration_error"):
         assert 0 <= found[key] <= 1, key
     assert found["accuracy_low"] <= found["accuracy"] <= found["accuracy_high"]
@@ -159,7 +131,7 @@ def test_every_metric_is_defined_or_none_and_never_nan(n: int, classes: int, see
 def test_a_class_absent_from_val_counts_for_nothing() -> None:
     labels, probabilities = predictions(shares=(0.5, 0.5))
     with_absent = np.hstack([0.999 * probabilities, np.full((300, 1), 0.001)])
-    found, without = (scores.summary(labels, p, bins=10) for p in (with_absent, probabilities))
+    found, without = (summary(labels, p) for p in (with_absent, probabilities))
     assert found["balanced_accuracy"] == without["balanced_accuracy"]
     assert found["macro_f1"] == without["macro_f1"]
     assert found["roc_auc"] == pytest.approx(without["roc_auc"], abs=1e-6)
@@ -168,22 +140,36 @@ def test_a_class_absent_from_val_counts_for_nothing() -> None:
 
 def test_f1_averages_over_the_classes_that_are_there() -> None:
     labels, probabilities = np.array([0, 0, 1, 1]), np.eye(3)[[0, 2, 1, 1]]
-    assert scores.summary(labels, probabilities, bins=2)["macro_f1"] == pytest.approx((2 / 3 + 1) / 2, abs=1e-6)
+    assert summary(labels, probabilities, bins=2)["macro_f1"] == pytest.approx((2 / 3 + 1) / 2, abs=1e-6)
 
 
 def test_a_single_class_has_no_roc() -> None:
     labels, probabilities = np.zeros(5, dtype=np.int64), np.full((5, 2), 0.5)
-    assert scores.summary(labels, probabilities, bins=10)["roc_auc"] is None
+    assert summary(labels, probabilities)["roc_auc"] is None
     assert scores.roc(labels, probabilities, 0) == scores.roc(labels, probabilities, 1) == []
+
+
+def test_groups_widen_the_interval_and_are_counted() -> None:
+    labels, probabilities = predictions(n=50)
+    labels, probabilities = np.repeat(labels, 4), np.repeat(probabilities, 4, axis=0)
+    alone, grouped = (
+        summary(labels, probabilities),
+        scores.summary(labels, probabilities, bins=10, groups=np.arange(200) // 4),
+    )
+    assert "groups" not in alone
+    assert grouped.pop("groups") == 50
+    low, high, grouped_low, grouped_high = (
+        float(values.pop(key) or 0) for values in (alone, grouped) for key in ("accuracy_low", "accuracy_high")
+    )
+    assert grouped_high - grouped_low > 1.8 * (high - low)
+    assert grouped == alone
 
 
 def test_two_that_agree_cannot_be_told_apart() -> None:
     right = np.array([True] * 8 + [False] * 2)
-    assert comparison.versus(right, right) == {
-        "accuracy_delta": 0,
-        "delta_low": 0,
-        "delta_high": 0,
-        "only_this_right": 0,
-        "only_other_right": 0,
-        "mcnemar_p": 1,
-    }
+    for groups in (np.arange(10), np.arange(10) // 2):
+        found = comparison.versus(right, right, groups)
+        assert found["delta_low"] == -found["delta_high"]
+        assert 0.25 < found.pop("delta_high") < 0.75  # few pictures: much can be true
+        del found["delta_low"]
+        assert found == {"accuracy_delta": 0, "only_this_right": 0, "only_other_right": 0, "mcnemar_p": 1}
