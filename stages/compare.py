@@ -6,6 +6,8 @@ dvc exp run -S mode=linear
 
 from pathlib import Path
 
+import numpy as np
+
 from penultimate import console, params
 from penultimate.errors import UserError
 from penultimate.evaluation.predictions import Predictions
@@ -22,10 +24,11 @@ def main() -> None:
     if found[this].paths != found[other].paths:
         raise UserError("the two modes were measured on different pictures: run `dvc repro` to measure both again")
 
-    versus = comparison.versus(found[this].right, found[other].right)
+    groups = np.arange(len(found[this].paths))
+    versus = comparison.versus(found[this].right, found[other].right, groups)
     write_json(Path("results/metrics.json"), metrics[this] | {"vs_other": versus})
     write_csv(page.LABEL_ERRORS, page.LABEL_ERROR_COLUMNS, page.find_label_errors())
-    sentence = page.answer(versus, this=this, other=other, pictures=len(found[this].paths))
+    sentence = page.answer(versus, this=this, other=other, pictures=len(groups), groups=len(np.unique(groups)))
     write_text(Path("results/report.html"), page.document(sentence, options, metrics, found))
     console.say(sentence)
 

@@ -27,17 +27,32 @@ THUMBNAIL = 160  # pixels
 SIGNIFICANT = 0.05
 
 
-def answer(versus: dict[str, float], *, this: str, other: str, pictures: int) -> str:
-    """The comparison in one sentence; it names a winner only where interval and test agree that there is one."""
+def answer(versus: dict[str, float], *, this: str, other: str, pictures: int, groups: int) -> str:
+    """The comparison in one sentence; it names a winner only where interval and test agree that there is one.
+
+    Args:
+        versus: of `comparison.versus`.
+        this: the mode whose accuracy counts positively.
+        other: the other mode.
+        pictures: on how many they were compared.
+        groups: of how many groups these are; as many as pictures where none belong together.
+    """
     delta, low, high, p = (versus[key] for key in ("accuracy_delta", "delta_low", "delta_high", "mcnemar_p"))
     if delta < 0:
         this, other, delta, low, high = other, this, -delta, -high, -low
-    interval = f"95 % interval [{100 * low:.1f}, {100 * high:.1f}], p = {p:.2g}"
+    basis = f"{pictures} pictures" + (f" of {groups} groups" if groups < pictures else "")
+    interval = f"95 % interval [{points(low)}, {points(high)}]"
     if low > 0 and p < SIGNIFICANT:
-        return f"{this} is better than {other} by {100 * delta:.1f} points on {pictures} pictures, {interval}."
-    return (
-        f"Cannot tell on {pictures} pictures which is better: {this} − {other} is {100 * delta:.1f} points, {interval}."
-    )
+        return f"{this} is better than {other} by {points(delta)} points on {basis}, {interval}, p = {p:.2g}."
+    found = f"{this} − {other} is {points(delta)} points, {interval}"
+    if delta == 0:
+        found = f"{this} and {other} are right equally often, {interval} points of difference"
+    return f"Cannot tell on {basis} which is better: {found}, p = {p:.2g}."
+
+
+def points(share: float) -> str:
+    """A share in percentage points, to a tenth; what is less is not rounded to zero, so that it keeps its sign."""
+    return f"{100 * share:.1f}" if abs(share) >= 0.0005 else f"{100 * share:.1g}"
 
 
 def document(

@@ -7,7 +7,7 @@ import pytest
 
 from penultimate.drawing import html
 from penultimate.evaluation.predictions import Predictions
-from penultimate.report import page, tables
+from penultimate.report import comparison, page, tables
 
 NASTY = '<script>alert("x")</script>&$x$'
 
@@ -27,9 +27,26 @@ def versus(delta: float, low: float, high: float, p: float) -> dict[str, float]:
     ],
 )
 def test_the_answer_names_a_winner_only_where_there_is_one(numbers: dict[str, float], says: str) -> None:
-    answer = page.answer(numbers, this="finetune", other="linear", pictures=300)
+    answer = page.answer(numbers, this="finetune", other="linear", pictures=300, groups=300)
     assert answer.startswith(says)
     assert "95 % interval [" in answer
+    assert "groups" not in answer
+    grouped = page.answer(numbers, this="finetune", other="linear", pictures=300, groups=90)
+    assert grouped == answer.replace("300 pictures", "300 pictures of 90 groups")
+
+
+def test_the_answer_reads_well_where_two_modes_do_equally_well() -> None:
+    right = np.ones(100, bool)
+    numbers = comparison.versus(right, right, np.arange(100))
+    assert page.answer(numbers, this="finetune", other="linear", pictures=100, groups=100) == (
+        "Cannot tell on 100 pictures which is better: finetune and linear are right equally often, "
+        "95 % interval [-3.7, 3.7] points of difference, p = 1."
+    )
+
+
+def test_an_end_of_the_interval_that_is_not_zero_does_not_read_as_zero() -> None:
+    numbers = versus(0.031, 0.0002, 0.062, 0.048)
+    assert "[0.02, 6.2]" in page.answer(numbers, this="finetune", other="linear", pictures=300, groups=300)
 
 
 def test_names_from_the_data_are_escaped() -> None:
