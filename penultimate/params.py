@@ -6,8 +6,9 @@ The whole file is checked whenever any stage reads its section, so that a typing
 is found before the first stage has worked for an hour.
 """
 
+import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
@@ -176,6 +177,18 @@ def load(path: Path = Path("params.yaml")) -> Params:
         return Params.model_validate(content)
     except ValidationError as error:
         raise UserError(f"{path}: " + "; ".join(_explain(e) for e in error.errors())) from None
+
+
+def mode_argument() -> Mode:
+    """The mode for which a stage of both modes runs: the one argument of its command line.
+
+    Raises:
+        UserError: there is none, or another.
+    """
+    for mode in get_args(Mode):
+        if sys.argv[1:] == [mode]:
+            return mode  # type: ignore[no-any-return]
+    raise UserError(f"say which mode: {' | '.join(MODES)}")
 
 
 def _explain(error: Any) -> str:

@@ -24,9 +24,7 @@ from penultimate.networks.model import Model
 
 
 def main() -> None:
-    if sys.argv[1:] not in (["linear"], ["finetune"]):
-        raise UserError("say which mode: python -m stages.evaluate linear | finetune")
-    mode = sys.argv[1]
+    mode = params.mode_argument()
     results = Path("results") / mode
     options = params.load().evaluate
     device = devices.device()

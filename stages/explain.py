@@ -12,7 +12,6 @@ from pathlib import Path
 from penultimate import console, params
 from penultimate.compute import devices
 from penultimate.drawing import figures, html
-from penultimate.errors import UserError
 from penultimate.evaluation.predictions import Predictions
 from penultimate.explanation import gradcam, neighbours, projection, tiles
 from penultimate.files.text import write_text
@@ -20,9 +19,7 @@ from penultimate.networks.model import Model
 
 
 def main() -> None:
-    if sys.argv[1:] not in (["linear"], ["finetune"]):
-        raise UserError("say which mode: python -m stages.explain linear | finetune")
-    mode = sys.argv[1]
+    mode = params.mode_argument()
     results = Path("results") / mode
     device = devices.device()
     model = Model.load(Path(f"models/{mode}.safetensors"))
