@@ -83,7 +83,7 @@ def test_a_changed_parameter_or_number_resumes_nothing(fresh: Project, done: Pro
     project.set(finetune__lr=1e-3)
     assert "going on" not in project.run("dvc", "repro", "finetune")
     assert outputs(project)[RESULTS[0]] != outputs(done)[RESULTS[0]]
-    change(interrupted, "finetuning/optimizers.py", "FIRST_LR_DIVISOR = 25.0", "FIRST_LR_DIVISOR = 24.0")
+    change(interrupted, "finetuning/optimization.py", "FIRST_LR_DIVISOR = 25.0", "FIRST_LR_DIVISOR = 24.0")
     assert "going on" not in interrupted.run("dvc", "repro", "finetune")
     assert outputs(interrupted)[RESULTS[0]] != outputs(done)[RESULTS[0]]
 

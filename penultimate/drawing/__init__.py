@@ -1,5 +1,5 @@
 """Figures, tiles and pieces of HTML: how things look, whatever they mean.
 
 In here: matplotlib, PNGs, tags and styles.
-Not in here: what is computed. Nothing that computes imports this room.
+Not in here: what is computed. No package below imports this one.
 """

@@ -1,6 +1,6 @@
 """Views cut on a GPU, a batch at once, from decoded pictures that stay in its memory as far as that goes.
 
-`resampled` is Pillow's bilinear resize as two products with matrices, so that the views are those that `images.view`
+`resampled` is Pillow's bilinear resize as two products with matrices, so that the views are those that `crops.view`
 cuts, up to a grey level: Pillow rounds to whole levels between its two passes too. What does not fit goes to the GPU
 at every use: the budget changes no bit of a view.
 """

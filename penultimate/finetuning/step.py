@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from penultimate.compute.precision import arithmetic, depthwise_in_float32, resolve
-from penultimate.finetuning.optimizers import optimizer_of, schedule_of
+from penultimate.finetuning.optimization import optimizer_of, schedule_of
 from penultimate.networks.architectures import load_into
 from penultimate.networks.preprocessing import Preprocessing
 from penultimate.params import Finetune

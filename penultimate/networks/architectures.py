@@ -42,6 +42,7 @@ def _timm(name: str, num_classes: int) -> nn.Module:
     return network
 
 
+# Each has its weights in `sources.weights.OWN_WEIGHTS`; torchvision's classifiers need no entry.
 OWN_ARCHITECTURES = {
     "efficientnet_lite0": Architecture(
         "efficientnet_lite0",

