@@ -27,7 +27,7 @@ def main() -> None:
     groups = np.arange(len(found[this].paths))
     versus = comparison.versus(found[this].right, found[other].right, groups)
     write_json(Path("results/metrics.json"), metrics[this] | {"vs_other": versus})
-    write_csv(page.LABEL_ERRORS, page.LABEL_ERROR_COLUMNS, page.find_label_errors())
+    write_csv(page.LABEL_ERRORS, page.LABEL_ERROR_COLUMNS, page.find_label_errors(), for_people=True)
     sentence = page.answer(versus, this=this, other=other, pictures=len(groups), groups=len(np.unique(groups)))
     write_text(Path("results/report.html"), page.document(sentence, options, metrics, found))
     console.say(sentence)

@@ -37,7 +37,7 @@ def main() -> None:
     counts = findings.counts(pictures, alike, odd, kept, unreadable=len(rejected), leaks=len(dropped))
     rejected += [(picture.path, reason) for picture, reason in dropped]
     manifest.write(kept)
-    write_csv(Path("data/rejected.csv"), ("path", "reason"), sorted(rejected))
+    write_csv(Path("data/rejected.csv"), ("path", "reason"), sorted(rejected), for_people=True)
     findings.write_findings(odd)
     write_json(Path("results/data_report.json"), counts)
 

@@ -9,9 +9,8 @@ from penultimate import console, params
 from penultimate.compute import devices, memory
 from penultimate.dataset import manifest
 from penultimate.drawing import figures
-from penultimate.files.facts import read_facts
 from penultimate.finetuning.batches import Batches
-from penultimate.networks.preprocessing import Preprocessing
+from penultimate.networks.backbone import Backbone
 
 SHOWN = 32  # pictures
 
@@ -19,7 +18,7 @@ SHOWN = 32  # pictures
 def main() -> None:
     options = params.load().finetune
     train, _ = manifest.read()
-    preprocessing = Preprocessing.of(read_facts(Path("data/backbone.safetensors"))["preprocessing"])
+    preprocessing = Backbone.load(Path("data/backbone.safetensors")).preprocessing
     batches = Batches(train, options, preprocessing, devices.device(), budget_bytes=memory.budget_bytes())
     tiles = [figures.Tile(pixels, label) for pixels, label in zip(*batches.first(SHOWN), strict=True)]
     figures.grid(Path("results/train_batch.png"), tiles, title="A training batch, as the network sees it")

@@ -1,5 +1,6 @@
 """The page that goes with an exported model: what it was trained on, how good it is, and where it ends."""
 
+import re
 from pathlib import Path
 
 from penultimate.evaluation.predictions import Predictions
@@ -8,6 +9,13 @@ from penultimate.networks.model import Model
 
 MODE_OF = {"train_head": "linear", "finetune": "finetune"}  # the stage that made a model, and its results' folder
 FEW = 30  # pictures of a class: its numbers are rough
+CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+MARKUP = re.compile(r"[\\`*_\[\]<>|~&$]")
+
+
+def plain(text: object) -> str:
+    """Any text so that Markdown shows it as it is, on one line, in a table too: names are not ours."""
+    return MARKUP.sub(r"\\\g<0>", CONTROLS.sub(" ", " ".join(str(text).split())))
 
 
 def text(model: Model, source: Path, exported: Path) -> str:
@@ -15,9 +23,10 @@ def text(model: Model, source: Path, exported: Path) -> str:
     mode, project = MODE_OF[model.made_by["stage"]], source.resolve().parent.parent
     at_home = source.resolve() == project / "models" / f"{mode}.safetensors"
     lines = [
-        f"# {exported.name}",
+        f"# {plain(exported.name)}",
         "",
-        f"{model.architecture} that tells {len(model.classes)} classes apart: {', '.join(model.classes)}.",
+        f"{plain(model.architecture)} that tells {len(model.classes)} classes apart: "
+        f"{', '.join(map(plain, model.classes))}.",
         *(_how(model, mode)),
         *(_data(project / "data/source.json") if at_home else []),
         *(_metrics(project / "results" / mode) if at_home else ["", "## How good", "", "Not measured here."]),
@@ -31,7 +40,7 @@ def _how(model: Model, mode: str) -> list[str]:
     how = "finetuned end to end" if mode == "finetune" else "a linear head on frozen penultimate features"
     return [
         "",
-        f"Made by penultimate: {how}; kept: {model.made_by['chosen']}.",
+        f"Made by penultimate: {how}; kept: {plain(model.made_by['chosen'])}.",
         "",
         "## Use",
         "",
@@ -46,7 +55,7 @@ def _data(path: Path) -> list[str]:
         return []
     about = read_json(path)
     names = ("name", "origin", "licence", "homepage", "attribution", "counts")
-    return ["", "## Data", "", *(f"- {name}: {about[name]}" for name in names if about.get(name))]
+    return ["", "## Data", "", *(f"- {name}: {plain(about[name])}" for name in names if about.get(name))]
 
 
 def _metrics(results: Path) -> list[str]:
@@ -62,7 +71,7 @@ def _metrics(results: Path) -> list[str]:
         "",
         "| metric | value |",
         "|---|---|",
-        *(f"| {name} | {'not defined' if value is None else value} |" for name, value in metrics.items()),
+        *(f"| {plain(name)} | {'not defined' if value is None else plain(value)} |" for name, value in metrics.items()),
         "",
         "| class | pictures | recall | precision |",
         "|---|---|---|---|",
@@ -74,7 +83,7 @@ def _metrics(results: Path) -> list[str]:
             f"{(of_class & called).sum() / n:.3f}" if n else "not defined" for n in (of_class.sum(), called.sum())
         ]
         rough = " (few: rough)" if of_class.sum() < FEW else ""
-        lines.append(f"| {name} | {of_class.sum()}{rough} | {shares[0]} | {shares[1]} |")
+        lines.append(f"| {plain(name)} | {of_class.sum()}{rough} | {shares[0]} | {shares[1]} |")
     return lines
 
 

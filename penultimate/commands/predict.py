@@ -5,10 +5,10 @@ penultimate predict folder/ --out predictions.csv --top 3
 find / -name '*.jpg' | penultimate predict - --out predictions.jsonl
 penultimate predict folder/ --copy-to sorted/     # each picture into the folder of its class
 
-Pictures that cannot be read are reported and left out, and the exit code is then 3.
+Pictures that cannot be read are reported and left out, and the exit code is then 3. In CSV a name that a spreadsheet
+would take for a formula has a `'` in front; JSON lines have all names as they are.
 """
 
-import csv
 import filecmp
 import glob
 import json
@@ -29,6 +29,7 @@ from penultimate.dataset import loading
 from penultimate.errors import UserError
 from penultimate.extraction import engines
 from penultimate.files.atomic import written_aside
+from penultimate.files.text import csv_writer
 from penultimate.imaging import crops, decoding
 from penultimate.networks.head import without_head
 from penultimate.networks.model import Model
@@ -80,7 +81,7 @@ def run(given: Namespace) -> int:
             ]
             write(path, found)
             if given.copy_to:
-                copy(path, given.copy_to / found[0][0])
+                copy(path, given.copy_to, found[0][0])
         for path, reason in unreadable[:SHOWN]:
             console.warn(f"{path}: {reason}")
         if unreadable:
@@ -168,18 +169,25 @@ def row_writer(stream: IO[str], top: int, *, as_json: bool) -> Write:
             stream.write(json.dumps({"path": str(path), "predictions": predictions}, ensure_ascii=False) + "\n")
 
         return write_json
-    rows = csv.writer(stream, lineterminator="\n")
+    write_cells = csv_writer(stream, for_people=True)
     numbers = ["", *(f"_{rank}" for rank in range(2, top + 1))]
-    rows.writerow(["path", *(name + number for number in numbers for name in ("predicted", "probability"))])
+    write_cells(["path", *(name + number for number in numbers for name in ("predicted", "probability"))])
 
     def write_row(path: Path, found: Found) -> None:
-        rows.writerow([path, *(cell for name, p in found for cell in (name, f"{p:.6f}"))])
+        write_cells([str(path), *(cell for name, p in found for cell in (name, f"{p:.6f}"))])
 
     return write_row
 
 
-def copy(path: Path, folder: Path) -> None:
-    """Copy a picture into a folder; where another picture has its name, under a numbered one."""
+def copy(path: Path, root: Path, label: str) -> None:
+    """Copy a picture into the folder `label` of `root`; where another picture has its name, under a numbered one.
+
+    Raises:
+        UserError: that folder is not in `root`, by its name or by a link.
+    """
+    folder = root / label
+    if folder.resolve().parent != root.resolve():
+        raise UserError(f"--copy-to {root}: the folder of class {label!r} leads out of it")
     folder.mkdir(parents=True, exist_ok=True)
     for number in count(1):
         target = folder / (path.name if number == 1 else f"{path.stem}-{number}{path.suffix}")

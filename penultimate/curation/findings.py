@@ -136,4 +136,5 @@ def counts(
 
 def write_findings(found: Sequence[Finding]) -> None:
     """Write data/findings.csv."""
-    write_csv(FINDINGS, ("kind", "path", "other", "detail"), ((f.kind, f.path, f.other, f.detail) for f in found))
+    rows = ((f.kind, f.path, f.other, f.detail) for f in found)
+    write_csv(FINDINGS, ("kind", "path", "other", "detail"), rows, for_people=True)

@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from penultimate.files.text import read_csv, write_csv
+from penultimate.files.validation import ClassName, PicturePath, Sha256, validated
 
 RAW = Path("data/raw")
 MANIFEST = Path("data/manifest.csv")
@@ -14,10 +18,10 @@ SPLITS = ("train", "val")
 class Picture:
     """A row of the manifest. `path` is relative to data/raw, with forward slashes."""
 
-    path: str
-    label: str
-    split: str
-    sha256: str
+    path: PicturePath
+    label: ClassName
+    split: Annotated[str, Field(pattern=r"^(train|val)$")]
+    sha256: Sha256
 
     @property
     def file(self) -> Path:
@@ -53,8 +57,12 @@ def write(pictures: list[Picture]) -> None:
 
 
 def read() -> tuple[Split, Split]:
-    """Read the manifest: the train split and the val split."""
-    pictures = [Picture(**row) for row in read_csv(MANIFEST)]
+    """Read the manifest: the train split and the val split.
+
+    Raises:
+        UserError: it is missing, or not what `write` wrote; a path in it leads out of data/raw.
+    """
+    pictures = validated(list[Picture], read_csv(MANIFEST), MANIFEST)
     classes = sorted({picture.label for picture in pictures})
     train, val = (Split([p for p in pictures if p.split == split], classes) for split in SPLITS)
     return train, val

@@ -11,7 +11,8 @@ def write_curves(results: Path, found: Predictions, *, bins: int) -> None:
     """The tables behind the plots: confusion, ROC (every class against the rest), reliability."""
     names = found.classes
     pairs = zip(found.labels, found.predicted, strict=True)
-    write_csv(results / "confusion.csv", ("label", "predicted"), ((names[a], names[b]) for a, b in pairs))
+    rows = ((names[a], names[b]) for a, b in pairs)
+    write_csv(results / "confusion.csv", ("label", "predicted"), rows, for_people=True)
     write_csv(
         results / "roc.csv",
         ("class", "false_positive_rate", "true_positive_rate"),

@@ -4,10 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ConfigDict
 from torch import Tensor
 
 from penultimate.compute.precision import Resolved
-from penultimate.files.tensors import of_this_version, read_tensors
+from penultimate.files.facts import damaged
+from penultimate.files.tensors import read_tensors
+from penultimate.files.validation import ClassNames, Sha256, validated
 from penultimate.networks.preprocessing import Preprocessing
 
 
@@ -20,16 +23,30 @@ class Features:
     sha256: uint8 (N, 32), each picture's hash, in the order of the manifest.
     """
 
+    __pydantic_config__ = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+
     features: Tensor
     labels: Tensor
     sha256: Tensor
-    classes: list[str]
+    classes: ClassNames
     architecture: str
-    weights_sha256: str
+    weights_sha256: Sha256
     preprocessing: Preprocessing
     precision: Resolved
     engine: str
     extract: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        """Hold the tensors against each other.
+
+        Raises:
+            ValueError: they are not of the same pictures, or a label is no class.
+        """
+        count = len(self.features)
+        if self.labels.shape != (count,) or self.sha256.shape != (count, 32):
+            raise ValueError(f"the tensors are not of {count} pictures")
+        if not set(self.labels.unique().tolist()) <= set(range(len(self.classes))):
+            raise ValueError("a label is no class")
 
     def hashes(self) -> list[str]:
         """Each picture's sha256, in hex."""
@@ -43,8 +60,8 @@ class Features:
             UserError: the file is missing, damaged, or of another version.
         """
         tensors, facts = read_tensors(path)
-        with of_this_version(path):
-            facts["preprocessing"] = Preprocessing.of(facts["preprocessing"])
-            features = tensors.pop("features").float()
-            features = features.reshape(-1, facts.pop("views"), features.shape[1])
-            return cls(features=features, labels=tensors["labels"], sha256=tensors["sha256"], **facts)
+        rows, views = tensors.get("features"), facts.pop("views", None)
+        if rows is None or rows.ndim != 2 or not isinstance(views, int) or views < 1 or len(rows) % views:
+            raise damaged(path, ValueError("its features are not those of so many views"))
+        tensors["features"] = rows.float().reshape(-1, views, rows.shape[1])
+        return validated(cls, facts | tensors, path)

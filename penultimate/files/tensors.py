@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ from torch import Tensor
 
 from penultimate.errors import UserError
 from penultimate.files.atomic import written_aside
-from penultimate.files.facts import METADATA_KEY, read_facts
+from penultimate.files.facts import METADATA_KEY, damaged, read_facts
 
 Tensors = dict[str, Tensor]
 
@@ -38,29 +36,17 @@ def write_tensors(path: Path, tensors: Tensors, facts: dict[str, Any]) -> None:
 
 
 def read_tensors(path: Path) -> tuple[Tensors, dict[str, Any]]:
-    """Read what `write_tensors` wrote: tensors and facts.
+    """Read what `write_tensors` wrote: tensors and facts, the latter to be held against types before they are used.
 
     Raises:
         UserError: the file is missing or damaged.
+        OSError: it cannot be read.
     """
     facts = read_facts(path)
     try:
         return safetensors.torch.load_file(path), facts
     except SafetensorError as error:
-        raise UserError(f"{path} is damaged ({error}): run `dvc repro` to make it again") from None
-
-
-@contextmanager
-def of_this_version(path: Path) -> Iterator[None]:
-    """For the block that takes a file's facts apart.
-
-    Raises:
-        UserError: it expects others than the file has.
-    """
-    try:
-        yield
-    except (KeyError, TypeError):
-        raise UserError(f"{path}: made by another version of penultimate; `dvc repro` makes it again") from None
+        raise damaged(path, error) from None
 
 
 def digest(tensors: Tensors) -> str:

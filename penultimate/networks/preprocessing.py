@@ -1,10 +1,17 @@
 """What a network is fed."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
+
+from penultimate.files.validation import Number
+
+Side = Annotated[int, Field(ge=1, le=16_384)]  # pixels
+Value = Annotated[Number, Field(ge=-1e6, le=1e6)]
+Spread = Annotated[Number, Field(ge=1e-6, le=1e6)]
 
 
 @dataclass(frozen=True)
@@ -14,15 +21,10 @@ class Preprocessing:
     They are cut from pictures whose short side was first shrunk to `short_side` pixels, if it was longer.
     """
 
-    image_size: int
-    short_side: int | None
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-    @classmethod
-    def of(cls, facts: dict[str, Any]) -> "Preprocessing":
-        """From what `asdict` gave, by way of JSON."""
-        return cls(facts["image_size"], facts["short_side"], tuple(facts["mean"]), tuple(facts["std"]))
+    image_size: Annotated[int, Field(ge=1, le=1024)]
+    short_side: Side | None
+    mean: tuple[Value, Value, Value]
+    std: tuple[Spread, Spread, Spread]
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """uint8 (B, S, S, 3) to float32 (B, 3, S, S), which is channels_last in memory as it comes."""

@@ -72,7 +72,7 @@ def document(
         for mode, keep in (("linear", options.train_head.keep), ("finetune", options.finetune.keep))
         if keep == "best" and not (mode == "linear" and options.train_head.solver == "logistic")
     ]
-    rejected = read_csv(Path("data/rejected.csv"))
+    rejected = read_csv(Path("data/rejected.csv"), for_people=True)
     pictures = {
         name: html.pair(*(html.picture(RESULTS / mode / f"{name}.png", f"{mode}: {name}") for mode in MODES))
         for name in ("predictions", "mistakes")
@@ -138,7 +138,7 @@ def find_label_errors() -> list[tuple[object, ...]]:
 
 def odd_pictures(most: int) -> list[str]:
     """The sections on what to look at in the data: counts, and up to `most` thumbnails of each kind."""
-    found = [findings.Finding(**row) for row in read_csv(findings.FINDINGS)]
+    found = [findings.Finding(**row) for row in read_csv(findings.FINDINGS, for_people=True)]
     sections = [html.section("What to look at in the data", html.tree(read_json(RESULTS / "data_report.json")))]
     for kind in findings.KINDS:
         of_kind = [finding for finding in found if finding.kind == kind]
@@ -148,7 +148,7 @@ def odd_pictures(most: int) -> list[str]:
             content = html.thumbnails((side_by_side(f.path, f.other), caption_of(f)) for f in of_kind[:most])
         if of_kind:
             sections.append(html.section(f"{kind.capitalize()}: {len(of_kind)}", content))
-    wrong = read_csv(LABEL_ERRORS)
+    wrong = read_csv(LABEL_ERRORS, for_people=True)
     tiles = [
         (side_by_side(row["path"]), f"{row['path']}: {row['label']}, likely {row['suggested']}") for row in wrong[:most]
     ]

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
 from penultimate.errors import UserError
+from penultimate.files.space import require_space
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
 MOST_BYTES = 100 * 2**30
@@ -35,6 +36,7 @@ DECOMPRESS: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
 class _Member(NamedTuple):
     name: str
     kind: str  # "file", "folder", or what it is instead
+    size: int  # bytes, as it claims
     open: Callable[[], IO[bytes]]
 
 
@@ -81,6 +83,7 @@ def unpack(
 
 def _unpack(archive: Path, into: Path, wanted: Callable[[str], bool], max_bytes: int, max_files: int) -> None:
     written = 0
+    require_space(into, _claimed_by_zip(archive, wanted), shown=str(archive))
     for count, member in enumerate(_members(archive), start=1):
         if count > max_files:
             raise UserError(f"{archive}: more than {max_files} members, the limit")
@@ -95,12 +98,22 @@ def _unpack(archive: Path, into: Path, wanted: Callable[[str], bool], max_bytes:
             stream = target.open("xb")  # the file system itself knows which names it holds for the same
         except (FileExistsError, NotADirectoryError):
             raise UserError(f"{archive}: refused, since two of its members claim the name {str(path)!r}") from None
+        require_space(into, member.size, shown=f"{archive}, its member {str(path)!r}")
         with stream, member.open() as source:
             while chunk := source.read(CHUNK):
                 written += len(chunk)
                 if written > max_bytes:
                     raise UserError(f"{archive}: unpacks to more than {max_bytes} bytes, the limit")
                 stream.write(chunk)
+
+
+def _claimed_by_zip(archive: Path, wanted: Callable[[str], bool]) -> int:
+    """How many bytes a zip says that it unpacks to; 0 of a tar, whose members are told only one by one."""
+    with archive.open("rb") as stream:
+        if not stream.read(4).startswith(ZIP_STARTS):
+            return 0
+        with zipfile.ZipFile(stream) as opened:
+            return sum(info.file_size for info in opened.infolist() if wanted(info.filename))
 
 
 def _checked(member: _Member, archive: Path) -> PurePosixPath:
@@ -145,7 +158,7 @@ def _zip_members(stream: IO[bytes], archive: Path) -> Iterator[_Member]:
                 kind = "a link or a device"
             if info.flag_bits & 1:
                 raise UserError(f"{archive}: its member {info.filename!r} is encrypted: unpack it yourself")
-            yield _Member(info.filename, kind, lambda info=info: opened.open(info))  # type: ignore[misc]
+            yield _Member(info.filename, kind, info.file_size, lambda info=info: opened.open(info))  # type: ignore[misc]
 
 
 def _tar_members(stream: IO[bytes]) -> Iterator[_Member]:
@@ -153,7 +166,7 @@ def _tar_members(stream: IO[bytes]) -> Iterator[_Member]:
     with tarfile.open(fileobj=careful, mode="r:") as opened:  # type: ignore[call-overload]
         for info in opened:
             kind = "file" if info.isreg() else "folder" if info.isdir() else "a link or a device"
-            yield _Member(info.name, kind, lambda info=info: opened.extractfile(info))  # type: ignore[misc]
+            yield _Member(info.name, kind, info.size, lambda info=info: opened.extractfile(info))  # type: ignore[misc]
     # At a broken header tarfile stops as if all were well; an archive ends with a block of zeros, and nothing after.
     if careful.last != bytes(tarfile.BLOCKSIZE):
         raise tarfile.ReadError("its end is missing")

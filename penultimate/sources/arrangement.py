@@ -1,6 +1,7 @@
 """The arrangement of pictures as `<class>/…` or `{train,val}/<class>/…`."""
 
 import hashlib
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 from penultimate import console
 from penultimate.errors import UserError
 from penultimate.files import atomic
+from penultimate.files.space import require_space
+from penultimate.files.validation import class_name
 
 # torchvision's IMG_EXTENSIONS, so that its ImageFolder sees the same pictures.
 PICTURES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
@@ -72,6 +75,10 @@ def _check(groups: Groups, shown: str) -> None:
     if not any(groups.values()):
         raise UserError(f"{shown}: no pictures in it ({', '.join(PICTURES)})")
     for key, pictures in groups.items():
+        try:
+            class_name(key[-1])
+        except ValueError as error:
+            raise UserError(f"{shown}: {error}: rename its folder") from None
         if not pictures:
             raise UserError(f"{shown}: class folder {'/'.join(key)} holds no pictures: fill it or remove it")
         for path in pictures:
@@ -90,6 +97,8 @@ def _check(groups: Groups, shown: str) -> None:
 def put_all(groups: Groups, into: Path, put: Callable[[Path, Path], object], *, what: str) -> dict[str, str]:
     """Put every picture under `into`, a new folder; return the sha256 of each by its relative path."""
     pictures = {path: lies for group in groups.values() for path, lies in group.items()}
+    if put is shutil.copyfile:
+        require_space(into, sum(lies.stat().st_size for lies in pictures.values()), shown=what)
     hashes = {}
     for path in console.progress(pictures, total=len(pictures), what=what):
         target = into / path

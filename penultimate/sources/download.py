@@ -29,6 +29,7 @@ TRIES = 5  # in a row without a new byte
 FIRST_WAIT = 1.0  # seconds before the second try; doubled before each further one
 MOST_BYTES = 100 * 2**30
 CHUNK = 2**18  # bytes
+SHA256_DIGITS = 64
 THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 TRY_AGAIN = (408, 429)  # the client errors that pass by themselves
 
@@ -45,8 +46,8 @@ def fetch(url: str, *, sha256: str | None = None, into: Path | None = None, max_
     cut is resumed only if the server confirms that it still has the same version.
 
     Args:
-        url: https, or http where a hash pins the file or the server is this machine. `user:password@` is sent to this
-            server, not to one that it redirects to.
+        url: https, or http where all digits of its hash pin the file or the server is this machine; the same holds
+            for where it redirects to. `user:password@` is sent to this server, not to another.
         sha256: what the file must hash to.
         into: the folder for the file, which is named as in the URL; by default one of its own in `.cache/downloads/`.
         max_bytes: the largest file to accept.
@@ -55,17 +56,17 @@ def fetch(url: str, *, sha256: str | None = None, into: Path | None = None, max_
         UserError: no such address, no answer, refused, too large, or not the expected bytes.
     """
     parts = _split(url)
-    if parts.scheme == "http" and not sha256 and parts.hostname not in THIS_MACHINE:
+    if not _is_safe(parts, sha256):
         raise UserError(
             f"{public_url(url)}: over http:// anybody on the way may send something else: use https://, or pin the "
-            "file with its sha256"
+            f"file with all {SHA256_DIGITS} digits of its sha256"
         )
     key = hashlib.sha256(url.encode()).hexdigest()[:16]
     target = (into or environment.cache_folder("downloads") / key) / _file_name(parts)
     with one_at_a_time(key):
         if sha256 and target.is_file() and atomic.sha256_of(target).startswith(sha256):
             return target
-        part = _Part(target.with_name(target.name + ".part"), pinned=sha256 is not None)
+        part = _Part(target.with_name(target.name + ".part"), sha256)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             _persist(parts, part, max_bytes)
@@ -104,7 +105,7 @@ class _Part:
     """A partial download: its bytes so far, and the server's word for the version that they are of."""
 
     path: Path
-    pinned: bool  # a hash will tell in the end whether the pieces fit together
+    sha256: str | None  # it will tell in the end whether the pieces fit together
 
     @property
     def size(self) -> int:
@@ -117,7 +118,7 @@ class _Part:
     def headers(self) -> dict[str, str]:
         """What to ask for: the rest, if it is known to fit, else everything."""
         version = self._note.read_text(encoding="utf-8") if self._note.exists() else ""
-        if not self.size or not (version or self.pinned):
+        if not self.size or not (version or self.sha256):
             return {}
         return {"Range": f"bytes={self.size}-"} | ({"If-Range": version} if version else {})
 
@@ -207,7 +208,7 @@ def _open(parts: SplitResult, part: _Part) -> http.client.HTTPResponse:
         login = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
         request.add_unredirected_header("Authorization", f"Basic {base64.b64encode(login).decode()}")
     try:
-        opener = urllib.request.build_opener(_Redirects)
+        opener = urllib.request.build_opener(_Redirects(part.sha256))
         answer = opener.open(request, timeout=environment.number_from_environment("PENULTIMATE_TIMEOUT", 30))
     except urllib.error.HTTPError as error:
         if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
@@ -229,14 +230,27 @@ def _open(parts: SplitResult, part: _Part) -> http.client.HTTPResponse:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follow redirects between web servers, but never from an encrypted connection to an open one."""
+    """Follow redirects between web servers, but never from an encrypted connection to an open one.
+
+    Nor to an open one at all that could not have been asked directly.
+    """
+
+    def __init__(self, sha256: str | None = None) -> None:
+        self.sha256 = sha256
 
     def redirect_request(  # noqa: PLR0917 (urllib's signature)
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
-        scheme = urlsplit(newurl).scheme
-        if scheme not in {"https", req.type}:
-            raise UserError(f"{public_url(req.full_url)}: redirects from {req.type} to {scheme}, which is refused")
+        parts = urlsplit(newurl)
+        if parts.scheme not in {"https", req.type}:
+            raise UserError(
+                f"{public_url(req.full_url)}: redirects from {req.type} to {parts.scheme}, which is refused"
+            )
+        if not _is_safe(parts, self.sha256):
+            raise UserError(
+                f"{public_url(req.full_url)}: redirects to http://{_host(parts)}, which is refused: pin the file with "
+                f"all {SHA256_DIGITS} digits of its sha256"
+            )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -257,6 +271,11 @@ def _split(url: str) -> SplitResult:
         pass
     shown = re.sub("//.*@", "//", url)  # no password
     raise UserError(f"{shown}: not an address that starts with http:// or https://")
+
+
+def _is_safe(parts: SplitResult, sha256: str | None) -> bool:
+    """Whether what comes can be nothing else than what was meant: a few digits of a hash can be met by trying."""
+    return parts.scheme == "https" or parts.hostname in THIS_MACHINE or len(sha256 or "") == SHA256_DIGITS
 
 
 def _host(parts: SplitResult) -> str:

@@ -29,6 +29,7 @@ from tests.servers import Page, serving
 
 CLASSIFIERS = zoo.list_models(module=zoo)
 FILE = "resnet18-weights.pth"
+MADE_BY = {"stage": "finetune", "chosen": "epoch 2 of 2", "chosen_on": "nothing", "epochs": 2}
 
 
 @pytest.fixture(autouse=True)
@@ -335,7 +336,7 @@ def test_a_model_says_the_same_after_a_round_trip(trained: Tensors) -> None:
     network = weights.fetch(wanted("w.pth")).classifier(3).eval()
     nn.init.normal_(network.get_parameter("fc.weight"))
     preprocessing = Preprocessing(64, None, (0.5,) * 3, (0.5,) * 3)
-    model = Model(network.state_dict(), "resnet18", "fc", ["a", "b", "c"], preprocessing, "float32", {"x": 1})
+    model = Model(network.state_dict(), "resnet18", "fc", ["a", "b", "c"], preprocessing, "float32", MADE_BY)
     model.save(Path("model.safetensors"))
     loaded = Model.load(Path("model.safetensors"))
     pictures = torch.randn(2, 3, 64, 64)
