@@ -79,19 +79,38 @@ class Extractor:
             streamed(path, tensors, facts) as file,
             FeatureCache(self._space(), self.backbone.feature_width) as cache,
         ):
+
+            def keep(places: npt.NDArray[np.intp], rows: npt.NDArray[np.float32]) -> None:
+                file.write_at("features", places, self._stored(rows))
+
             file.write("labels", 0, np.array(split.labels))
             file.write("sha256", 0, np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, 32))
             for places, rows in cache.read(keys):
                 missing[places] = False
-                file.write_at("features", places, rows)
+                keep(places, rows)
             todo = np.flatnonzero(missing)
             done = 0
             for rows in self._computed(todo, split, views=views, what=what):
                 places = todo[done : done + len(rows)]
                 cache.add(keys[places], rows)
-                file.write_at("features", places, rows)
+                keep(places, rows)
                 done += len(rows)
         return Count(reused=int((~missing).sum()), computed=len(todo))
+
+    def _stored(self, rows: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+        """Rows as they will stand in the file.
+
+        Raises:
+            UserError: they are beyond what its numbers hold.
+        """
+        with np.errstate(over="ignore"):
+            stored = rows.astype(self.options.stored_as)
+        if not np.isfinite(stored).all():
+            raise UserError(
+                f"the features of {self.backbone.architecture} reach {np.abs(rows).max():.6g}, which "
+                f"{self.options.stored_as} does not hold: set extract.stored_as = float32"
+            )
+        return stored
 
     def _space(self) -> dict[str, Any]:
         """All that shapes a feature beside the picture and its view."""

@@ -171,7 +171,7 @@ def read_checkpoint(path: Path) -> Tensors:
         if path.suffix == ".safetensors":
             return tensors_in(safetensors.torch.load_file(path), path.name)
         return tensors_in(torch.load(path, weights_only=True, map_location="cpu"), path.name)
-    except UserError:
+    except (UserError, OSError):  # an error of the system says nothing about the file
         raise
     except Exception as error:  # torch.load raises nearly anything on what is no checkpoint
         reason = str(error).split("\n")[0].split(". ")[0]

@@ -20,6 +20,8 @@ from typing import Any
 import torch
 
 from penultimate import console, environment
+from penultimate.compute.memory import is_out_of_memory
+from penultimate.errors import UserError
 from penultimate.files.atomic import sha256_of, written_aside
 
 DIGEST_BYTES = 32
@@ -67,16 +69,26 @@ class Checkpoints:
         return time.monotonic() - self._saved > 60 * minutes
 
     def newest(self) -> dict[str, Any] | None:
-        """The result, or the last state, or None. A damaged one is none; nothing in it is ever run."""
+        """The result, or the last state, or None. A damaged one is none; nothing in it is ever run.
+
+        Raises:
+            OSError: it cannot be read: that says nothing about what is in it, and it is worth hours.
+            UserError: it does not fit in memory, which says nothing either.
+        """
         try:
             content = (self.result if self.result.exists() else self.path).read_bytes()
         except FileNotFoundError:
             return None
         digest, data = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
         if hashlib.sha256(data).digest() == digest:
-            with suppress(Exception):  # torch.load raises nearly anything on what is no checkpoint of tensors alone
-                state: dict[str, Any] = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
-                return state
+            try:
+                state = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+            except Exception as error:  # torch.load raises nearly anything on what is no checkpoint of tensors alone
+                if is_out_of_memory(error):
+                    raise UserError(f"{self.path}: the checkpoint does not fit in memory: free some") from None
+            else:
+                if isinstance(state, dict):
+                    return state
         console.warn("the checkpoint is damaged: training begins anew")
         return None
 

@@ -1,5 +1,7 @@
 """Names, pins and space, before anything is brought in."""
 
+import errno
+import hashlib
 import io
 import shutil
 import tarfile
@@ -9,10 +11,13 @@ from pathlib import Path
 from urllib.request import Request
 
 import pytest
+import torch
 
 from penultimate.errors import UserError
+from penultimate.files import atomic
 from penultimate.params import Data
-from penultimate.sources import archives, catalogue, download
+from penultimate.sources import archives, catalogue, download, weights
+from tests.servers import Page, serving
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -96,3 +101,33 @@ def test_nor_after_a_redirect() -> None:
             redirected("http://host/file", sha256)
     assert redirected("http://host/file", "0" * 64) == "http://host/file"
     assert redirected("https://host/file", None) == "https://host/file"
+
+
+def test_a_download_that_cannot_be_read_is_not_taken_for_a_wrong_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body, sha256 = b"body", hashlib.sha256(b"body").hexdigest()
+
+    def failing(_: Path) -> str:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setenv("no_proxy", "*")
+    with serving(file=Page(body)) as server:
+        with monkeypatch.context() as patch, pytest.raises(OSError, match="Input/output error"):
+            patch.setattr(atomic, "sha256_of", failing)
+            download.fetch(f"{server.url}/file", sha256=sha256, into=tmp_path)
+        assert (tmp_path / "file.part").read_bytes() == body
+        (tmp_path / "file.part").rename(tmp_path / "file")
+        with monkeypatch.context() as patch, pytest.raises(OSError, match="Input/output error"):
+            patch.setattr(atomic, "sha256_of", failing)
+            download.fetch(f"{server.url}/file", sha256=sha256, into=tmp_path)
+        assert download.fetch(f"{server.url}/file", sha256=sha256, into=tmp_path).read_bytes() == body
+
+
+def test_weights_that_cannot_be_read_are_not_called_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(torch, "load", failing)
+    with pytest.raises(OSError, match="Too many open files"):
+        weights.read_checkpoint(tmp_path / "w.pth")
