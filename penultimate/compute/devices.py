@@ -1,6 +1,7 @@
 """Where and in which arithmetic networks run."""
 
 import os
+import warnings
 from importlib.metadata import version
 from typing import Any
 
@@ -15,14 +16,29 @@ SHAPES_A_RESULT = ("torch", "torchvision", "timm", "pillow", "kornia-rs", "numpy
 
 
 def settle() -> None:
-    """Make repeated runs on this machine give the same bytes.
+    """Make repeated runs on this machine give the same bytes, and float32 mean float32.
 
     Deterministic kernels, and as many compute threads as `PENULTIMATE_THREADS` says, whatever the decoding threads are.
     """
+    _compute_float32_in_float32()
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this
     torch.set_deterministic_debug_mode("warn")  # use_deterministic_algorithms would load torch's compiler: 1.5 s
     threads = environment.number_from_environment("PENULTIMATE_THREADS", torch.get_num_threads())
     torch.set_num_threads(max(1, int(threads)))
+
+
+def _compute_float32_in_float32() -> None:
+    """By default cuDNN rounds what convolutions take to TF32's 10 bits, and a user may have allowed more of the kind.
+
+    https://docs.pytorch.org/docs/stable/notes/cuda.html#tensorfloat-32-tf32-on-ampere-and-later-devices
+    """
+    backends: Any = torch.backends
+    with warnings.catch_warnings(action="ignore"):
+        # The older switch: with the newer ones alone, whoever reads it, as `cudnn.flags` does, gets an error.
+        backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
+    for backend in (backends, backends.cudnn.conv, backends.cudnn.rnn):
+        backend.fp32_precision = "ieee"
 
 
 def device() -> torch.device:

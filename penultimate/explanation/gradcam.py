@@ -11,6 +11,7 @@ from penultimate.drawing import figures
 from penultimate.evaluation.predictions import Predictions
 from penultimate.explanation.tiles import captioned, seen
 from penultimate.imaging.crops import Pixels
+from penultimate.networks.head import with_shared_weights
 from penultimate.networks.model import Model
 
 BATCH = 8  # pictures per pass: their gradients take much more memory than a pass without
@@ -74,7 +75,7 @@ def tiles(model: Model, found: Predictions, shown: list[int], device: torch.devi
         return [], "no mistakes"
     views = np.stack([seen(found.paths[i], model) for i in shown])
     classes = torch.tensor(found.predicted[shown])
-    network = model.network.to(device)
+    network = with_shared_weights(model.network).to(device)
 
     def heat_of(part: Tensor) -> Tensor | None:
         pixels = model.preprocessing.normalise(torch.from_numpy(views)[part].to(device))

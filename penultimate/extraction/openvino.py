@@ -13,6 +13,7 @@ from penultimate.compute.precision import Resolved
 from penultimate.dataset import loading
 from penultimate.errors import UserError
 from penultimate.imaging import crops
+from penultimate.networks.head import with_shared_weights
 from penultimate.networks.preprocessing import Preprocessing
 
 OPENVINO_BATCH = 8  # views per forward pass of a stream; each compute thread is a stream
@@ -67,7 +68,7 @@ def compiled(network: nn.Module, preprocessing: Preprocessing, precision: Resolv
     pixels = torch.zeros(OPENVINO_BATCH, preprocessing.image_size, preprocessing.image_size, 3, dtype=torch.uint8)
     try:
         with torch.no_grad(), warnings.catch_warnings(action="ignore"):
-            module = _FromPixels(network, preprocessing).eval().requires_grad_(False)
+            module = _FromPixels(with_shared_weights(network), preprocessing).eval().requires_grad_(False)
             traced = torch.jit.freeze(torch.jit.trace(module, pixels, check_trace=False))
         # `openvino.convert_model` does the same, and reports its use to its makers.
         frontend = FrontEndManager().load_by_framework("pytorch")

@@ -115,10 +115,11 @@ class Trainer:
             what=f"epoch {epoch + 1} of {self.options.epochs}",
             size=lambda item: len(item[0]),
         )
-        for batch, pixels in bar:
-            labels = self.train_labels[batch].to(self.device)
-            self.progress.add(self.step(pixels.to(self.device), labels), labels)
-            after_step()
+        with self.step.context():
+            for batch, pixels in bar:
+                labels = self.train_labels[batch].to(self.device)
+                self.progress.add(self.step(pixels.to(self.device), labels), labels)
+                after_step()
         done, self.progress = self.progress, EpochProgress()
         return done.score()
 

@@ -1,5 +1,7 @@
 """The last layer of a network: found, replaced, left out."""
 
+import copy
+
 from torch import nn
 
 from penultimate.errors import UserError
@@ -27,7 +29,18 @@ def replace_head(network: nn.Module, head: nn.Module) -> nn.Module:
     return old
 
 
+def with_shared_weights(network: nn.Module) -> nn.Module:
+    """A copy that shares the memory of `network`'s parameters and buffers.
+
+    It may be moved, put in another mode, or given another head: `network` stays as it is.
+    """
+    memo: dict[int, object] = {id(p): nn.Parameter(p.detach(), p.requires_grad) for p in network.parameters()}
+    memo |= {id(buffer): buffer.detach() for buffer in network.buffers()}
+    return copy.deepcopy(network, memo)
+
+
 def without_head(network: nn.Module) -> nn.Module:
-    """The network itself, changed so that it gives its penultimate features, (N, D)."""
-    replace_head(network, nn.Identity())
-    return network
+    """A copy of the network that gives its penultimate features, (N, D); it shares the weights."""
+    copied = with_shared_weights(network)
+    replace_head(copied, nn.Identity())
+    return copied

@@ -10,6 +10,7 @@ from penultimate.compute import memory
 from penultimate.compute.precision import Resolved, arithmetic
 from penultimate.dataset import loading, pictures
 from penultimate.imaging import crops
+from penultimate.networks.head import with_shared_weights
 from penultimate.networks.preprocessing import Preprocessing
 
 BATCH = 32  # views per forward pass; the last batch is filled up, so that every pass has one shape
@@ -25,14 +26,14 @@ def outputs(
 ) -> Iterator[Tensor]:
     """What `network` gives for batches of uint8 views (n, S, S, 3): float32 (m, width), on the CPU, in their order.
 
-    The network is put in eval mode; no parameter or buffer changes. What is yielded is not cut as the batches were.
-    Where the memory does not suffice, the passes become smaller: that may change the last bits of a result, since some
-    libraries (MKL) multiply few rows in another order than many.
+    It runs in eval mode, on `device`; `network` itself stays as and where it is. What is yielded is not cut as the
+    batches were. Where the memory does not suffice, the passes become smaller: that may change the last bits of a
+    result, since some libraries (MKL) multiply few rows in another order than many.
 
     Raises:
         UserError: it does not suffice for a single picture.
     """
-    network = network.to(device).to(memory_format=torch.channels_last).eval()
+    network = with_shared_weights(network).to(device).to(memory_format=torch.channels_last).eval()
 
     @torch.inference_mode()
     def forward(pixels: Tensor) -> Tensor:
