@@ -72,7 +72,7 @@ def validated(kind: type[T], values: object, path: Path) -> T:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = "".join(f"{part}: " for part in first["loc"])
-        reason = " ".join(f"{place}{first['msg']}".split())[:LONGEST_REASON]
+        reason = " ".join(f"{place}{first['msg'].removeprefix('Value error, ')}".split())[:LONGEST_REASON]
         raise UserError(
             f"{path}: made by another version of penultimate, or not by it ({reason}); `dvc repro` makes it again"
         ) from None

@@ -114,6 +114,7 @@ def seconds(work: Callable[[], object]) -> float:
 def plain_torch() -> None:
     """Undo the settings of ours that a plain user does not have."""
     torch.set_deterministic_debug_mode("default")
+    torch.backends.cudnn.conv.fp32_precision = "tf32"  # type: ignore[attr-defined]
 
 
 def image_folder(bench: Bench) -> Path:
