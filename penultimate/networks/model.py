@@ -1,6 +1,5 @@
 """The one kind of model file that both modes write: a whole network with its head, and how to use it."""
 
-from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +14,6 @@ from penultimate.errors import UserError
 from penultimate.files.tensors import Tensors, read_tensors, write_tensors
 from penultimate.files.validation import ClassNames, validated
 from penultimate.networks.architectures import architecture, load_into
-from penultimate.networks.head import last_linear
 from penultimate.networks.preprocessing import Preprocessing
 
 STAGES = ("train_head", "finetune")
@@ -104,7 +102,4 @@ class Model:
             UserError: the file is missing, damaged, or of another version.
         """
         tensors, facts = read_tensors(path)
-        if "head" not in facts and isinstance(name := facts.get("architecture"), str):  # files of version 0.1
-            with suppress(UserError):  # then the head is found missing
-                facts["head"] = last_linear(architecture(name).build(1))
         return validated(cls, {**facts, "tensors": tensors, "file": path}, path)

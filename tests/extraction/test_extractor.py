@@ -75,7 +75,7 @@ def test_no_parameter_and_no_buffer_of_the_network_moves(backbone: Backbone, spl
         device=CPU,
     )
     assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
-    assert not any(module.training for module in network.modules())
+    assert all(module.training for module in network.modules())
 
 
 @pytest.mark.usefixtures("no_cache")
