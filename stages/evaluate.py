@@ -63,7 +63,7 @@ def logits_of(model: Model, val: manifest.Split, device: torch.device) -> Tensor
     """A pass of the whole network over val, in the precision it was trained in."""
     return inference.classify(
         model.network,
-        pictures.Pictures(val.files, short_side=model.preprocessing.short_side),
+        pictures.Pictures(val.files, short_side=model.preprocessing.short_side, white=model.preprocessing.white),
         preprocessing=model.preprocessing,
         precision=model.precision,
         device=device,

@@ -5,6 +5,7 @@ Killed at any moment, it goes on where it was at the next `dvc repro`, and gives
 dvc repro finetune
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -28,8 +29,9 @@ def main() -> None:
     torch.manual_seed(options.seed)  # dropout
     backbone = Backbone.load(BACKBONE)
     train, val = manifest.read()
+    preprocessing = replace(backbone.preprocessing, white=train.white)
     network = backbone.classifier(len(train.classes))
-    trainer = Trainer(network, train, val, options, preprocessing=backbone.preprocessing, device=device)
+    trainer = Trainer(network, train, val, options, preprocessing=preprocessing, device=device)
     steps = f"{trainer.steps_per_epoch} steps per epoch"
     console.say(f"{len(train.pictures)} training pictures, {steps}, on {device} in {trainer.step.precision}")
 
@@ -45,7 +47,7 @@ def main() -> None:
             architecture=backbone.architecture,
             head=backbone.head,
             classes=train.classes,
-            preprocessing=backbone.preprocessing,
+            preprocessing=preprocessing,
             precision=trainer.step.precision,
             made_by={"stage": "finetune", "chosen": chosen, "chosen_on": chosen_on, **options.model_dump()},
         ).save(Path("models/finetune.safetensors"))

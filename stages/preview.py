@@ -3,6 +3,7 @@
 dvc repro preview
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from penultimate import console, params
@@ -18,7 +19,8 @@ SHOWN = 32  # pictures
 def main() -> None:
     options = params.load().finetune
     train, _ = manifest.read()
-    preprocessing = Backbone.load(Path("data/backbone.safetensors")).preprocessing
+    backbone = Backbone.load(Path("data/backbone.safetensors"))
+    preprocessing = replace(backbone.preprocessing, white=train.white)
     batches = Batches(train, options, preprocessing, devices.device(), budget_bytes=memory.budget_bytes())
     tiles = [figures.Tile(pixels, label) for pixels, label in zip(*batches.first(SHOWN), strict=True)]
     figures.grid(Path("results/train_batch.png"), tiles, title="A training batch, as the network sees it")

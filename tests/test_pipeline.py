@@ -196,10 +196,11 @@ def test_the_linear_model_file_predicts_what_the_cached_features_did(
 ) -> None:
     monkeypatch.chdir(done.folder)
     model = Model.load(Path("models/linear.safetensors"))
+    fed = model.preprocessing
     logits = inference.classify(
         model.network,
-        pictures.Pictures(manifest.read()[1].files, short_side=model.preprocessing.short_side),
-        preprocessing=model.preprocessing,
+        pictures.Pictures(manifest.read()[1].files, short_side=fed.short_side, white=fed.white),
+        preprocessing=fed,
         precision=model.precision,
         device=torch.device("cpu"),
     )

@@ -124,14 +124,14 @@ def classified(
 ) -> Iterator[tuple[Path, Tensor]]:
     """The readable pictures with their probabilities, float32 (classes,), in order; the others go to `unreadable`."""
     device = devices.device()
-    size, short_side = model.preprocessing.image_size, model.preprocessing.short_side
+    fed = model.preprocessing
     chosen = engines.choose(engine, model.precision, device)
-    features = chosen.frozen(without_head(model.network), model.preprocessing)
+    features = chosen.frozen(without_head(model.network), fed)
     readable: list[Path] = []
 
     def view(path: Path) -> crops.Pixels | str:
         try:
-            return crops.centre_view(decoding.decode(path, short_side=short_side), size)
+            return crops.centre_view(decoding.decode(path, short_side=fed.short_side, white=fed.white), fed.image_size)
         except decoding.PictureError as error:
             return error.reason
 

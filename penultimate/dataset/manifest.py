@@ -4,24 +4,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from penultimate.files.text import read_csv, write_csv
 from penultimate.files.validation import ClassName, PicturePath, Sha256, validated
+from penultimate.imaging.levels import FULL_RANGE
 
 RAW = Path("data/raw")
 MANIFEST = Path("data/manifest.csv")
 SPLITS = ("train", "val")
+White = Annotated[int | None, BeforeValidator(lambda cell: cell or None), Field(ge=255, le=FULL_RANGE)]
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A row of the manifest. `path` is relative to data/raw, with forward slashes."""
+    """A row of the manifest. `path` is relative to data/raw, with forward slashes.
+
+    `white`, of a picture of 16 bits alone, is the level that becomes white: the same in all rows that have one.
+    """
 
     path: PicturePath
     label: ClassName
     split: Annotated[str, Field(pattern=r"^(train|val)$")]
     sha256: Sha256
+    white: White = None
 
     @property
     def file(self) -> Path:
@@ -30,10 +36,14 @@ class Picture:
 
 @dataclass(frozen=True)
 class Split:
-    """The pictures of one split, and all classes in their order: that of the columns of every prediction."""
+    """The pictures of one split, and what they share with the other one.
+
+    classes: all, in the order of the columns of every prediction. white: see `Picture`; all 16 bits where none has one.
+    """
 
     pictures: list[Picture]
     classes: list[str]
+    white: int = FULL_RANGE
 
     @property
     def labels(self) -> list[int]:
@@ -51,8 +61,8 @@ def write(pictures: list[Picture]) -> None:
     ordered = sorted(pictures, key=lambda picture: picture.path.encode())
     write_csv(
         MANIFEST,
-        ("path", "label", "split", "sha256"),
-        ((p.path, p.label, p.split, p.sha256) for p in ordered),
+        ("path", "label", "split", "sha256", "white"),
+        ((p.path, p.label, p.split, p.sha256, p.white or "") for p in ordered),
     )
 
 
@@ -64,5 +74,6 @@ def read() -> tuple[Split, Split]:
     """
     pictures = validated(list[Picture], read_csv(MANIFEST), MANIFEST)
     classes = sorted({picture.label for picture in pictures})
-    train, val = (Split([p for p in pictures if p.split == split], classes) for split in SPLITS)
+    white = max((picture.white for picture in pictures if picture.white), default=FULL_RANGE)
+    train, val = (Split([p for p in pictures if p.split == split], classes, white) for split in SPLITS)
     return train, val

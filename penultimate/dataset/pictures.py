@@ -14,16 +14,16 @@ from penultimate.imaging.decoding import decode_fast
 
 
 class Pictures:
-    """Pictures by their index, decoded at every use."""
+    """Pictures by their index, decoded at every use, as `decoding.decode` does with `short_side` and `white`."""
 
-    def __init__(self, paths: Sequence[Path], *, short_side: int | None) -> None:
-        self.paths, self.short_side = paths, short_side
+    def __init__(self, paths: Sequence[Path], *, short_side: int | None, white: int) -> None:
+        self.paths, self.short_side, self.white = paths, short_side, white
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Image.Image:
-        return decode_fast(self.paths[index], short_side=self.short_side)
+        return decode_fast(self.paths[index], short_side=self.short_side, white=self.white)
 
 
 class DecodedPictures(Pictures):
@@ -33,8 +33,10 @@ class DecodedPictures(Pictures):
     place is decoded again. The file is gone with the process, however that ends.
     """
 
-    def __init__(self, paths: Sequence[Path], *, short_side: int | None, budget_bytes: float, folder: Path) -> None:
-        super().__init__(paths, short_side=short_side)
+    def __init__(
+        self, paths: Sequence[Path], *, short_side: int | None, white: int, budget_bytes: float, folder: Path
+    ) -> None:
+        super().__init__(paths, short_side=short_side, white=white)
         self._free = budget_bytes
         self._kept: dict[int, Pixels] = {}
         self._on_disk: dict[int, tuple[int, tuple[int, ...]]] = {}  # where, and the shape

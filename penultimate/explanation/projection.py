@@ -48,10 +48,11 @@ def draw(path: Path, model: Model, found: Predictions, *, mode: str, device: tor
     if mode == "linear":
         features = Features.load(Path("data/features/val.safetensors")).features[shown, 0]
     else:
+        fed, files = model.preprocessing, [manifest.RAW / found.paths[i] for i in shown]
         features = inference.classify(
             without_head(model.network),
-            Pictures([manifest.RAW / found.paths[i] for i in shown], short_side=model.preprocessing.short_side),
-            preprocessing=model.preprocessing,
+            Pictures(files, short_side=fed.short_side, white=fed.white),
+            preprocessing=fed,
             precision=model.precision,
             device=device,
             what="features",

@@ -26,8 +26,9 @@ def write_grids(results: Path, found: Predictions, model: Model, *, mode: str, m
 
 def seen(path: str, model: Model) -> crops.Pixels:
     """A picture of data/raw as the model sees it, uint8 (S, S, 3)."""
-    picture = decoding.decode(manifest.RAW / path, short_side=model.preprocessing.short_side)
-    return crops.centre_view(picture, model.preprocessing.image_size)
+    fed = model.preprocessing
+    picture = decoding.decode(manifest.RAW / path, short_side=fed.short_side, white=fed.white)
+    return crops.centre_view(picture, fed.image_size)
 
 
 def captioned(found: Predictions, i: int, pixels: crops.Pixels) -> figures.Tile:

@@ -1,7 +1,7 @@
 """From pictures to penultimate features of the frozen network, each view once ever."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -65,14 +65,14 @@ class Extractor:
             "classes": split.classes,
             "architecture": self.backbone.architecture,
             "weights_sha256": self.backbone.sha256,
-            "preprocessing": asdict(self.backbone.preprocessing),
+            "preprocessing": asdict(replace(self.backbone.preprocessing, white=split.white)),
             "precision": self.engine.precision,
             "engine": self.engine.name,
             "views": views,
             "extract": self.options.model_dump(),
         }
         hashes = [bytes.fromhex(picture.sha256) for picture in split.pictures]
-        joined = b"".join(key for sha256 in hashes for key in view_keys(sha256, views, self.options))
+        joined = b"".join(key for picture in split.pictures for key in view_keys(picture, views, self.options))
         keys = np.frombuffer(joined, np.uint8).reshape(-1, KEY_BYTES)
         missing = np.ones(count * views, bool)
         with (
@@ -113,11 +113,11 @@ class Extractor:
         return stored
 
     def _space(self) -> dict[str, Any]:
-        """All that shapes a feature beside the picture and its view."""
+        """All that shapes a feature beside the picture, its view and its white."""
         return {
             "architecture": self.backbone.architecture,
             "weights_sha256": self.backbone.sha256,
-            "preprocessing": asdict(self.backbone.preprocessing),
+            "preprocessing": {**asdict(self.backbone.preprocessing), "white": None},
             "code": code.digest(*SHAPES_A_FEATURE),
             **self.engine.facts(),
         }
@@ -127,7 +127,8 @@ class Extractor:
     ) -> Iterator[npt.NDArray[np.float32]]:
         """The features of the views `todo` (ascending; view v of picture i is i · views + v), in pieces: (n, D)."""
         wanted = [(split.pictures[i], part) for i, part in per_picture(todo, views)]
-        make = partial(cut_views, preprocessing=self.backbone.preprocessing, options=self.options)
+        preprocessing = replace(self.backbone.preprocessing, white=split.white)
+        make = partial(cut_views, preprocessing=preprocessing, options=self.options)
         stacks = loading.in_threads(loading.in_batches(wanted, max(1, VIEWS_TOGETHER // views)), make, ahead=1)
         bar = console.progress(stacks, total=len(todo), what=what, unit="view", size=len)
         for found in self.network(bar) if wanted else ():

@@ -14,11 +14,16 @@ from penultimate.networks.preprocessing import Preprocessing
 from penultimate.params import Augmentation, Extract
 
 
-def view_keys(sha256: bytes, views: int, options: Extract) -> Iterator[bytes]:
-    """What every view of a picture is kept under: the centre crop whatever the augmentation is."""
+def view_keys(picture: Picture, views: int, options: Extract) -> Iterator[bytes]:
+    """What every view of a picture is kept under.
+
+    The centre crop's is the same whatever the augmentation is, and that of a picture of 8 bits is the same whatever is
+    white in those of 16 beside it.
+    """
     drawn = {name: getattr(options, name) for name in ("seed", *Augmentation.model_fields)}
     for view in range(views):
-        yield cache.key(sha256.hex(), view, drawn if view else None)
+        white = [picture.white] if picture.white else []
+        yield cache.key(picture.sha256, view, drawn if view else None, *white)
 
 
 def per_picture(todo: npt.NDArray[np.intp], views: int) -> Iterator[tuple[int, list[int]]]:
@@ -34,7 +39,7 @@ def cut_views(
     size = preprocessing.image_size
     found = []
     for picture, views in items:
-        image = decoding.decode_fast(picture.file, short_side=preprocessing.short_side)
+        image = decoding.decode_fast(picture.file, short_side=preprocessing.short_side, white=preprocessing.white)
         for view in views:
             if view:
                 random = randomness.generator(options.seed, picture.sha256, view)

@@ -21,6 +21,7 @@ def decoded(split: Split, preprocessing: Preprocessing, *, budget_bytes: float) 
     return DecodedPictures(
         split.files,
         short_side=preprocessing.short_side,
+        white=preprocessing.white,
         budget_bytes=budget_bytes,
         folder=environment.cache_folder("decoded"),
     )

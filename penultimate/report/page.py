@@ -139,18 +139,22 @@ def find_label_errors() -> list[tuple[object, ...]]:
 def odd_pictures(most: int) -> list[str]:
     """The sections on what to look at in the data: counts, and up to `most` thumbnails of each kind."""
     found = [findings.Finding(**row) for row in read_csv(findings.FINDINGS, for_people=True)]
+    white = manifest.read()[0].white
     sections = [html.section("What to look at in the data", html.tree(read_json(RESULTS / "data_report.json")))]
     for kind in findings.KINDS:
         of_kind = [finding for finding in found if finding.kind == kind]
         if kind == findings.TINY_CLASS:
             content = html.table(["class", ""], [(finding.path, finding.detail) for finding in of_kind])
         else:
-            content = html.thumbnails((side_by_side(f.path, f.other), caption_of(f)) for f in of_kind[:most])
+            content = html.thumbnails(
+                (side_by_side(f.path, f.other, white=white), caption_of(f)) for f in of_kind[:most]
+            )
         if of_kind:
             sections.append(html.section(f"{kind.capitalize()}: {len(of_kind)}", content))
     wrong = read_csv(LABEL_ERRORS, for_people=True)
     tiles = [
-        (side_by_side(row["path"]), f"{row['path']}: {row['label']}, likely {row['suggested']}") for row in wrong[:most]
+        (side_by_side(row["path"], white=white), f"{row['path']}: {row['label']}, likely {row['suggested']}")
+        for row in wrong[:most]
     ]
     heading = f"Likely label errors in train: {len(wrong)} (confident learning on out-of-fold probabilities)"
     return [*sections, html.section(heading, html.thumbnails(tiles))]
@@ -162,21 +166,22 @@ def caption_of(finding: findings.Finding) -> str:
     return f"{names}: {finding.detail}"
 
 
-def side_by_side(*paths: str) -> crops.Pixels:
-    """The pictures at these paths (in data/raw; empty ones are none), uint8 (THUMBNAIL, width, 3)."""
-    views = [
-        crops.centre_view(decoding.decode(RAW / path, short_side=2 * THUMBNAIL), THUMBNAIL) for path in paths if path
-    ]
-    return np.concatenate(views, axis=1)
+def side_by_side(*paths: str, white: int) -> crops.Pixels:
+    """The pictures at these paths (in data/raw; empty ones are none), uint8 (THUMBNAIL, width, 3).
+
+    `white` is that of the manifest.
+    """
+    pictures = [decoding.decode(RAW / path, short_side=2 * THUMBNAIL, white=white) for path in paths if path]
+    return np.concatenate([crops.centre_view(picture, THUMBNAIL) for picture in pictures], axis=1)
 
 
 def only_wrong(found: Mapping[Mode, Predictions], mode: Mode, most: int) -> list[tuple[crops.Pixels, str]]:
     """The pictures on which `mode` is wrong and the other mode is right, the most confident first."""
-    this = found[mode]
+    this, white = found[mode], manifest.read()[0].white
     others_right = np.all([each.right for other, each in found.items() if other != mode], axis=0)
     tiles = []
     for i in [i for i in this.mistakes() if others_right[i]][:most]:
-        pixels = side_by_side(this.paths[i])
+        pixels = side_by_side(this.paths[i], white=white)
         taken_for, truth = this.classes[this.predicted[i]], this.classes[this.labels[i]]
         tiles.append((pixels, f"{this.paths[i]}: {taken_for} ({this.confidence[i]:.0%} sure), is {truth}"))
     return tiles

@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from penultimate import params
@@ -14,7 +16,7 @@ from penultimate.dataset.pictures import Pictures
 from penultimate.errors import UserError
 from penultimate.extraction import engines
 from penultimate.extraction.cache import FeatureCache
-from penultimate.extraction.extractor import Extractor
+from penultimate.extraction.extractor import Count, Extractor
 from penultimate.features import vectors
 from penultimate.files import atomic
 from penultimate.networks import inference
@@ -69,7 +71,7 @@ def test_no_parameter_and_no_buffer_of_the_network_moves(backbone: Backbone, spl
     before = {key: value.clone() for key, value in network.state_dict().items()}
     inference.classify(
         network,
-        Pictures(split.files, short_side=None),
+        Pictures(split.files, short_side=None, white=split.white),
         preprocessing=backbone.preprocessing,
         precision="float32",
         device=CPU,
@@ -98,12 +100,49 @@ def test_views_are_the_centre_crop_and_seeded_augmentations(backbone: Backbone, 
     assert not torch.allclose(three.features[:, 1], other.features[:, 1])
 
 
+def test_another_white_computes_the_pictures_of_sixteen_bits_again_and_no_other(
+    backbone: Backbone, split: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DVC_ROOT", str(Path.cwd()))
+    levels = np.random.default_rng(0).integers(0, 4096, (40, 48)).astype(np.uint16)
+    for name, pixels in (("deep", levels), ("shown", (levels * (255 / 4095)).round().astype(np.uint8))):
+        Image.fromarray(pixels).save(manifest.RAW / f"red/{name}.png")
+
+    def extracted(white: int) -> tuple[Count, vectors.Features]:
+        manifest.write(
+            [
+                *split.pictures,
+                Picture("red/deep.png", "red", "train", "11" * 32, white),
+                Picture("red/shown.png", "red", "train", "22" * 32),
+            ]
+        )
+        train, val = manifest.read()
+        assert train.white == val.white == white
+        options = params.load(ROOT / "params.yaml").extract
+        extractor = Extractor(backbone, options, engines.choose("torch", "float32", CPU))
+        count = extractor.extract(train, Path("features.safetensors"), views=2)
+        return count, vectors.Features.load(Path("features.safetensors"))
+
+    (first, at_twelve_bits), (second, at_thirteen), (third, again) = (extracted(white) for white in (4095, 8191, 4095))
+    rows = 2 * (len(split.pictures) + 2)
+    assert [count.computed for count in (first, second, third)] == [rows, 2, 0]
+    assert (at_twelve_bits.preprocessing.white, at_thirteen.preprocessing.white) == (4095, 8191)
+    assert torch.equal(again.features, at_twelve_bits.features)
+    deep, shown = (split_place(manifest.read()[0], f"red/{name}.png") for name in ("deep", "shown"))
+    torch.testing.assert_close(at_twelve_bits.features[deep, 0], at_twelve_bits.features[shown, 0])
+    assert not torch.allclose(at_thirteen.features[deep, 0], at_thirteen.features[shown, 0])
+
+
+def split_place(split: Split, path: str) -> int:
+    return [picture.path for picture in split.pictures].index(path)
+
+
 def test_features_are_what_enters_the_last_layer(backbone: Backbone, split: Split) -> None:
     network = backbone.classifier(2).eval()
     nn.init.normal_(network.get_submodule(last_linear(network)).weight)  # type: ignore[arg-type]
     logits = inference.classify(
         network,
-        Pictures(split.files, short_side=None),
+        Pictures(split.files, short_side=None, white=split.white),
         preprocessing=backbone.preprocessing,
         precision="float32",
         device=CPU,
@@ -155,7 +194,7 @@ def test_out_of_memory_makes_the_passes_smaller_and_changes_nothing_but_the_last
         torch.manual_seed(0)
         return inference.classify(
             network,
-            Pictures(split.files, short_side=None),
+            Pictures(split.files, short_side=None, white=split.white),
             preprocessing=backbone.preprocessing,
             precision="float32",
             device=CPU,

@@ -13,6 +13,7 @@ from penultimate.compute import randomness
 from penultimate.dataset.pictures import Pictures
 from penultimate.finetuning.device_views import PicturesOnDevice, resampled
 from penultimate.imaging import crops, decoding
+from penultimate.imaging.levels import FULL_RANGE
 from penultimate.params import Augmentation
 
 ANY = Augmentation(crop_scale=0.2, horizontal_flip=True, vertical_flip=True)
@@ -44,12 +45,14 @@ def test_the_budget_changes_no_bit_and_what_fits_is_decoded_once(
     seen: list[Path] = []
     decode = decoding.decode
 
-    def counted(path: Path, *, short_side: int | None) -> Image.Image:
+    def counted(path: Path, **_: object) -> Image.Image:
         seen.append(path)
         return decode(path)
 
     monkeypatch.setattr("penultimate.dataset.pictures.decode_fast", counted)
-    pictures = PicturesOnDevice(Pictures(paths, short_side=None), torch.device("cpu"), budget_bytes=budget)
+    pictures = PicturesOnDevice(
+        Pictures(paths, short_side=None, white=FULL_RANGE), torch.device("cpu"), budget_bytes=budget
+    )
 
     def cut(index: int, size: tuple[int, int]) -> crops.Cut:
         return crops.random_cut(*size, ANY, randomness.generator(index))
