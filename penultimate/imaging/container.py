@@ -48,6 +48,7 @@ TURNS = {  # by the EXIF orientation
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+JPEG_MARKER = re.compile(rb"\xff+(?!\xff)")
 JPEG_SCAN, JPEG_EXIF_OR_XMP, JPEG_COMMENT = 0xDA, 0xE1, 0xFE
 JPEG_COLOURS = {0xE0: 14, 0xEE: 12}  # JFIF and Adobe tell the colour space, in segments of so many bytes (libjpeg)
 EXIF, XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
@@ -142,12 +143,10 @@ def _jpeg(content: bytes) -> tuple[bytes, Metadata]:
     """A JPEG without comments and application segments, but for those that tell the colour space."""
     found, view, at = Metadata(), memoryview(content), 2
     kept = [view[:2]]
-    while content[at : at + 1] == b"\xff" and at + 4 <= len(content):
+    while (marked := JPEG_MARKER.match(content, at)) and marked.end() + 3 <= len(content):
+        at = marked.end() - 1  # any number of fill bytes may stand before a marker
         marker, size = struct.unpack_from(">xBH", content, at)
         segment, end = content[at + 4 : at + 2 + size], at + 2 + size
-        if marker == 0xFF:  # a fill byte
-            at += 1
-            continue
         if marker == JPEG_SCAN or size < 2:  # the pixels, or damage
             break
         if marker == JPEG_EXIF_OR_XMP and segment.startswith(EXIF):
