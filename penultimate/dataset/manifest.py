@@ -13,7 +13,7 @@ from penultimate.imaging.levels import FULL_RANGE
 RAW = Path("data/raw")
 MANIFEST = Path("data/manifest.csv")
 SPLITS = ("train", "val")
-White = Annotated[int | None, BeforeValidator(lambda cell: cell or None), Field(ge=255, le=FULL_RANGE)]
+Level = Annotated[int, Field(ge=255, le=FULL_RANGE)]  # of 16-bit pictures
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Picture:
     label: ClassName
     split: Annotated[str, Field(pattern=r"^(train|val)$")]
     sha256: Sha256
-    white: White = None
+    white: Annotated[Level | None, BeforeValidator(lambda cell: cell or None)] = None
 
     @property
     def file(self) -> Path:

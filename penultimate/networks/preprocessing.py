@@ -27,7 +27,7 @@ class Preprocessing:
     short_side: Side | None
     mean: tuple[Value, Value, Value]
     std: tuple[Spread, Spread, Spread]
-    white: Annotated[int, Field(ge=255, le=ALL_OF_16_BITS)] = ALL_OF_16_BITS
+    white: Annotated[int, Field(strict=True, ge=255, le=ALL_OF_16_BITS)] = ALL_OF_16_BITS
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """uint8 (B, S, S, 3) to float32 (B, 3, S, S), which is channels_last in memory as it comes."""

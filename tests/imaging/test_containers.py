@@ -19,10 +19,12 @@ from PIL import Image, PngImagePlugin
 
 from penultimate.dataset import manifest
 from penultimate.dataset.manifest import Picture
+from penultimate.errors import UserError
+from penultimate.files.validation import validated
 from penultimate.imaging import decoding, levels
 from penultimate.imaging.decoding import PictureError
 from penultimate.imaging.levels import WHITES
-from penultimate.networks.preprocessing import Preprocessing
+from penultimate.networks.preprocessing import ALL_OF_16_BITS, Preprocessing
 from tests import fuzz
 from tests.pictures import FULL_RANGE, KINDS, TWELVE_BITS, Values, chunk, png_of, pnm_of, tiff_of, with_directory
 
@@ -273,18 +275,21 @@ def test_a_turn_in_xmp_counts_where_exif_says_none(tmp_path: Path) -> None:
 def test_white_goes_into_a_models_facts_and_back_and_nothing_else_does() -> None:
     fed = Preprocessing(224, None, (0.5,) * 3, (0.5,) * 3, white=TWELVE_BITS)
     facts = json.loads(json.dumps(asdict(fed)))
-    assert Preprocessing.of(facts) == fed
-    assert Preprocessing.of({key: value for key, value in facts.items() if key != "white"}).white == levels.FULL_RANGE
+    assert validated(Preprocessing, facts, Path("x")) == fed
+    assert ALL_OF_16_BITS == levels.FULL_RANGE
     for white in ("4095", None, 0, 254, 65_536, 4095.0, True, [4095]):
-        with pytest.raises(ValueError, match="white"):
-            Preprocessing.of(facts | {"white": white})
+        with pytest.raises(UserError, match="white"):
+            validated(Preprocessing, facts | {"white": white}, Path("x"))
 
 
 def test_white_stands_in_the_manifest_for_pictures_of_sixteen_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    deep, plain = Picture("a/1.png", "a", "train", "00", TWELVE_BITS), Picture("b/1.png", "b", "val", "11")
+    deep, plain = (
+        Picture("a/1.png", "a", "train", "00" * 32, white=TWELVE_BITS),
+        Picture("b/1.png", "b", "val", "11" * 32),
+    )
     for pictures, white in (([deep, plain], TWELVE_BITS), ([plain], levels.FULL_RANGE)):
         manifest.write(pictures)
         train, val = manifest.read()

@@ -13,7 +13,7 @@ from penultimate.files.tensors import Tensors, read_tensors, write_tensors
 from penultimate.networks.backbone import Backbone
 from penultimate.networks.model import Model
 
-FEEDING = {"image_size": 32, "short_side": 64, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
+FEEDING = {"image_size": 32, "short_side": 64, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "white": 65_535}
 MODEL: dict[str, Any] = {
     "architecture": "shufflenet_v2_x0_5",
     "head": "fc",
