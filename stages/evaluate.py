@@ -14,7 +14,6 @@ from torch import Tensor
 from penultimate import console, params
 from penultimate.compute import devices
 from penultimate.dataset import manifest, pictures
-from penultimate.errors import UserError
 from penultimate.evaluation import curves, scores
 from penultimate.evaluation.predictions import Predictions
 from penultimate.features import vectors
@@ -53,10 +52,7 @@ def main() -> None:
 
 def logits_from_cache(model: Model, val: manifest.Split) -> Tensor:
     """The head alone, on the cached features of val: the whole network's logits without a pass through it."""
-    cached = vectors.Features.load(Path("data/features/val.safetensors"))
-    if cached.hashes() != [picture.sha256 for picture in val.pictures]:
-        raise UserError("data/features/val.safetensors holds other pictures than data/manifest.csv: run `dvc repro`")
-    return model.logits(cached.features[:, 0])
+    return model.logits(vectors.centre_features("val", val.hashes))
 
 
 def logits_of(model: Model, val: manifest.Split, device: torch.device) -> Tensor:

@@ -1,5 +1,6 @@
 """data/manifest.csv: which picture is in which split, with which label."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -54,6 +55,19 @@ class Split:
     @property
     def files(self) -> list[Path]:
         return [picture.file for picture in self.pictures]
+
+    @property
+    def hashes(self) -> list[str]:
+        return [picture.sha256 for picture in self.pictures]
+
+    def hashes_of(self, paths: Iterable[str]) -> list[str]:
+        """The hashes of the pictures at these paths, in their order.
+
+        Raises:
+            KeyError: there is no such picture.
+        """
+        by_path = {picture.path: picture.sha256 for picture in self.pictures}
+        return [by_path[path] for path in paths]
 
 
 def write(pictures: list[Picture]) -> None:

@@ -118,15 +118,14 @@ def shareable(value: Any) -> Any:
 
 def find_label_errors() -> list[tuple[object, ...]]:
     """The training pictures that likely have a wrong label, the surest first: rows of `LABEL_ERROR_COLUMNS`."""
-    pictures = manifest.read()[0].pictures
+    train, _ = manifest.read()
+    classes = train.classes
     rows = read_csv(RESULTS / "linear" / "out_of_fold.csv")
-    columns = [key for key in rows[0] if key.startswith(PROBABILITY)]
-    classes = [column.removeprefix(PROBABILITY) for column in columns]
-    labels = np.array([classes.index(row["label"]) for row in rows])
-    probabilities = np.array([[float(row[column]) for column in columns] for row in rows])
+    by_hash = {row["sha256"]: [float(row[PROBABILITY + name]) for name in classes] for row in rows}
+    labels, probabilities = np.array(train.labels), np.array([by_hash[sha256] for sha256 in train.hashes])
     return [
         (
-            pictures[error.index].path,
+            train.pictures[error.index].path,
             classes[error.label],
             classes[error.suggested],
             round(error.p_label, 6),
