@@ -11,7 +11,7 @@ from pathlib import Path
 
 from penultimate import console, environment, params
 from penultimate.curation import duplicates, findings, inspection, splits
-from penultimate.curation.findings import Look
+from penultimate.curation.inspection import Inspected, Rejected
 from penultimate.dataset import manifest
 from penultimate.files.text import write_csv, write_json
 
@@ -22,19 +22,16 @@ def main() -> None:
     options = params.load().prepare
     found = inspection.find_pictures()
     with ThreadPoolExecutor(environment.workers()) as pool:
-        results = list(console.progress(pool.map(inspection.check, found), total=len(found), what="decode"))
-    looked_at = [(picture, look) for picture, look in results if isinstance(look, Look)]
-    rejected = [(picture.path, reason) for picture, reason in results if isinstance(reason, str)]
-    good, looks = [picture for picture, _ in looked_at], [look for _, look in looked_at]
-    inspection.check_no_class_is_lost(found, good)
+        results = list(console.progress(pool.map(inspection.inspect, found), total=len(found), what="decode"))
+    inspected = [result for result in results if isinstance(result, Inspected)]
+    rejected = [(result.path, result.reason) for result in results if isinstance(result, Rejected)]
+    inspection.check_no_class_is_lost(found, inspected)
 
-    hashes = [picture.sha256 for picture in good]
-    alike = duplicates.find(hashes, [look.bits for look in looks])
-    groups = alike.names(hashes)
-    pictures = splits.stratified(good, options, groups)
-    kept, dropped = splits.assign(pictures, options, groups)
-    odd = findings.findings(pictures, looks, alike, kept)
-    counts = findings.counts(pictures, alike, odd, kept, unreadable=len(rejected), leaks=len(dropped))
+    known, large = duplicates.grouped(inspected)
+    pictures = splits.stratified(known, options)
+    kept, dropped = splits.assign(pictures, options)
+    odd = findings.findings(pictures, large, kept)
+    counts = findings.counts(pictures, large, odd, kept, unreadable=len(rejected), leaks=len(dropped))
     rejected += [(picture.path, reason) for picture, reason in dropped]
     manifest.write(kept)
     write_csv(Path("data/rejected.csv"), ("path", "reason"), sorted(rejected), for_people=True)

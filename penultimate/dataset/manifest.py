@@ -14,20 +14,23 @@ from penultimate.imaging.levels import FULL_RANGE
 RAW = Path("data/raw")
 MANIFEST = Path("data/manifest.csv")
 SPLITS = ("train", "val")
+Text = Annotated[str, Field(min_length=1)]
 Level = Annotated[int, Field(ge=255, le=FULL_RANGE)]  # of 16-bit pictures
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A row of the manifest. `path` is relative to data/raw, with forward slashes.
+    """A row of the manifest.
 
-    `white`, of a picture of 16 bits alone, is the level that becomes white: the same in all rows that have one.
+    `path` is relative to data/raw, with forward slashes. Pictures that show the same have the same `group`: what is
+    learnt on one of them is no news on another, so that they belong on the same side of every border. `white`, of a picture of 16 bits alone, is the level that becomes white: the same in all rows that have one.
     """
 
     path: PicturePath
     label: ClassName
     split: Annotated[str, Field(pattern=r"^(train|val)$")]
     sha256: Sha256
+    group: Text
     white: Annotated[Level | None, BeforeValidator(lambda cell: cell or None)] = None
 
     @property
@@ -57,6 +60,12 @@ class Split:
         return [picture.file for picture in self.pictures]
 
     @property
+    def groups(self) -> list[int]:
+        """Each picture's group as a number: equal where pictures are of one group."""
+        number: dict[str, int] = {}
+        return [number.setdefault(picture.group, len(number)) for picture in self.pictures]
+
+    @property
     def hashes(self) -> list[str]:
         return [picture.sha256 for picture in self.pictures]
 
@@ -70,13 +79,13 @@ class Split:
         return [by_path[path] for path in paths]
 
 
-def write(pictures: list[Picture]) -> None:
+def write(pictures: Iterable[Picture]) -> None:
     """Write the manifest, sorted by path."""
     ordered = sorted(pictures, key=lambda picture: picture.path.encode())
     write_csv(
         MANIFEST,
-        ("path", "label", "split", "sha256", "white"),
-        ((p.path, p.label, p.split, p.sha256, p.white or "") for p in ordered),
+        ("path", "label", "split", "sha256", "group", "white"),
+        ((p.path, p.label, p.split, p.sha256, p.group, p.white or "") for p in ordered),
     )
 
 

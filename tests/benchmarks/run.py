@@ -298,7 +298,7 @@ def extract_in_this_process(count: int) -> dict[str, float]:
     bench.forget_features()
     files = sorted(Path("data/raw/many").iterdir())[:count]
     hashes = [hashlib.sha256(file.name.encode()).hexdigest() for file in files]
-    chosen = [manifest.Picture(f"many/{f.name}", "x", "train", h) for f, h in zip(files, hashes, strict=True)]
+    chosen = [manifest.Picture(f"many/{f.name}", "x", "train", h, h) for f, h in zip(files, hashes, strict=True)]
     backbone = Backbone.load(Path("data/backbone.safetensors"))
     small = type(backbone.preprocessing)(32, None, backbone.preprocessing.mean, backbone.preprocessing.std)
     extractor = bench.extractor()
