@@ -1,8 +1,8 @@
 """Pictures that show the same: the same bytes, or nearly the same pixels.
 
 Two pictures are near-duplicates where their perceptual hashes differ in at most `NEAR` of 256 bits, be it mirrored or
-rotated by quarter turns. Another size, format, quality or exposure stays within it; of the 396 ants and bees the two
-most alike differ in 90.
+rotated by quarter turns. Another size, format, quality, exposure or a second shot stays within it; of the 396 ants and
+bees the two most alike differ in 76.
 
 That is a threshold and no truth: pictures of one part from a fixed camera may all lie within it, the sound ones and the
 scratched. So what follows from it is bounded by `MOST_PICTURES` and `MOST_OF_A_CLASS`; what is beyond is reported.
@@ -22,7 +22,7 @@ from penultimate.curation import neighbours
 from penultimate.curation.hashing import distances
 from penultimate.curation.inspection import Inspected, Pair
 
-NEAR = 16  # bits
+NEAR = 32  # bits
 MOST_PICTURES = neighbours.KEPT  # in a group; a set of so many or fewer is found whole, see `grouped`
 MOST_OF_A_CLASS = 0.1
 PAIR = 2  # pictures of a class that may be in a group however small the class

@@ -1,20 +1,24 @@
 """Which of many perceptual hashes are near each other, in memory that grows with their number alone."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from penultimate import console, environment
-from penultimate.curation.hashing import WORDS, Hashes
+from penultimate.curation.hashing import BITS, WORDS, Hashes
 
 KEPT = 10  # neighbours of a hash
-CHUNKS = 17  # of a hash's bits: 15 or 16 in each
+CHUNKS = 17  # of a hash
+USED_BITS = [len(part) for part in np.array_split(range(BITS), CHUNKS)]  # of the 16 of a chunk's key
 CANDIDATES = 1 << 21  # pairs held at a time
 ROWS, COLUMNS = 16, 4096  # of a block of pairs that stays in the processor's cache
 DEAR = 5  # times as long as in a block it takes to compare a pair out of order
 Ints = npt.NDArray[np.int64]
+Keys = npt.NDArray[np.uint16]
+Pairs = tuple[Ints, Ints, Ints]  # one, other, differing bits
 
 
 class Neighbours:
@@ -31,125 +35,138 @@ class Neighbours:
         """Which have fewer than `KEPT` as yet."""
         return np.flatnonzero(self._codes[:, -1] == self.empty)
 
-    def pairs(self) -> tuple[Ints, Ints, Ints]:
+    def satisfied(self) -> Ints:
+        """Which have all that are kept."""
+        return np.flatnonzero(self._codes[:, -1] < self.empty)
+
+    def pairs(self) -> Pairs:
         """All that are kept: one, other, differing bits, each (pairs,); of each one the nearest other first."""
         ones, places = np.nonzero(self._codes < self.empty)
         codes = self._codes[ones, places]
         return ones, codes % self.count, codes // self.count
 
-    def add(self, ones: Ints, codes: Ints) -> None:
-        """Offer each of `ones`, (n,), which are distinct, some `codes`, (n, any)."""
-        codes = np.concatenate([self._codes[ones], codes], axis=1)
-        others, bits = codes % self.count, codes // self.count
-        by_other = np.sort(others * (self.radius + 2) + bits, axis=1)
-        others, bits = by_other // (self.radius + 2), by_other % (self.radius + 2)
-        codes = bits * self.count + others
-        codes[:, 1:][others[:, 1:] == others[:, :-1]] = self.empty
-        self._codes[ones] = np.sort(codes, axis=1)[:, :KEPT]
-
-    def add_pairs(self, ones: Ints, others: Ints, bits: npt.NDArray[np.unsignedinteger]) -> None:
-        """Offer pairs, (pairs,) each, of which none occurs twice."""
-        codes = bits * self.count + others
+    def add(self, ones: Ints, others: Ints, bits: Ints) -> None:
+        """Offer pairs, (pairs,) each: to the one the other, and to the other the one."""
+        ones, others, bits = np.concatenate([ones, others]), np.concatenate([others, ones]), np.tile(bits, 2)
+        order = np.lexsort((bits, others, ones))
+        new = np.diff(ones[order] * self.count + others[order], prepend=-1) != 0
+        ones, codes = ones[order][new], (bits * self.count + others)[order][new]
         order = np.lexsort((codes, ones))
         distinct, starts, counts = np.unique(ones[order], return_index=True, return_counts=True)
         rank = np.arange(len(order)) - np.repeat(starts, counts)
-        table = np.full((len(distinct), KEPT), self.empty)
+        offered = np.full((len(distinct), KEPT), self.empty)
         first = rank < KEPT
-        table[np.repeat(np.arange(len(distinct)), counts)[first], rank[first]] = codes[order][first]
-        self.add(distinct, table)
+        offered[np.repeat(np.arange(len(distinct)), counts)[first], rank[first]] = codes[order][first]
+        self._codes[distinct] = self._merged(np.concatenate([self._codes[distinct], offered], axis=1))
+
+    def _merged(self, codes: Ints) -> Ints:
+        """The lowest `KEPT` of each row, of each other only one."""
+        bits, others = np.divmod(codes, self.count)
+        others, bits = np.divmod(np.sort(others * (self.radius + 2) + bits, axis=1), self.radius + 2)
+        codes = bits * self.count + others
+        codes[:, 1:][others[:, 1:] == others[:, :-1]] = self.empty
+        lowest: Ints = np.sort(codes, axis=1)[:, :KEPT]
+        return lowest
 
 
 def find(hashes: Hashes, radius: int) -> Neighbours:
-    """Find who is within `radius` (at most 16) bits of whom, mirrored and rotated as they are most alike.
+    """Find who is within `radius` bits of whom, mirrored and rotated as they are most alike.
 
     Whoever has fewer than `KEPT` such neighbours gets them all. Whoever has more gets `KEPT` of them, not always the
-    nearest: once so many are found, it is not asked about again, so that a crowd takes no longer than strangers do.
+    nearest: once so many are found, it does not ask any more, so that a crowd takes no longer than strangers do.
 
-    Two hashes within 16 bits have one of 17 chunks in common (multi-index hashing: Norouzi, Punjani and Fleet 2012,
-    "Fast Search in Hamming Space with Multi-Index Hashing"): only those that have are compared. Where these are too
-    many, in a crowd that is alike but for more than `radius` bits, all are compared, block by block.
+    Of 17 chunks of two hashes within 33 bits one differs in at most one bit (multi-index hashing: Norouzi, Punjani and
+    Fleet 2012, "Fast Search in Hamming Space with Multi-Index Hashing"): only those where one does are compared. Where
+    these are too many, in a crowd that is alike but for more than `radius` bits, all are compared, block by block.
 
     Args:
         hashes: (N, 8, 4), of each picture as it is, mirrored and rotated. Their order decides which neighbours are kept
             in a crowd.
-        radius: bits.
+        radius: bits, at most `2 * CHUNKS - 1`.
     """
     count, variants = hashes.shape[:2]
     found = Neighbours(count, radius)
     words = np.ascontiguousarray(hashes.transpose(1, 2, 0))
     chunks = np.array([_chunks(each) for each in hashes.swapaxes(0, 1)])
+    # Each turns its own hash. Who has enough does not ask: those are turned instead.
     passes = [(0, 0), *((v, 0) for v in range(1, variants)), *((0, v) for v in range(1, variants))]
     with ThreadPoolExecutor(environment.workers()) as pool:
         for asking, asked in console.progress(passes, total=len(passes), what="compare", unit="orientation"):
-            for keys, keys_asked in zip(chunks[asking], chunks[asked], strict=True):
+            a, b = words[asking], words[asked]
+            among = found.satisfied() if asked else np.arange(count)
+            for chunk, bits in enumerate(USED_BITS):
                 ones = found.wanting()
-                join = _Join(ones, keys[ones], keys_asked)
-                if join.pairs * CHUNKS * DEAR > len(ones) * count:
+                join = _Join(ones, among, chunks[asking, chunk], chunks[asked, chunk], bits)
+                if join.pairs * CHUNKS * DEAR > len(ones) * len(among):
                     blocks = np.split(ones, range(ROWS, len(ones), ROWS))
-                    scans = pool.map(lambda ones, a=words[asking], b=words[asked]: _scan(ones, a, b, found), blocks)
-                    for block, codes in zip(blocks, scans, strict=True):
-                        found.add(block, codes)
+                    scans = pool.map(partial(_scan, among=among, a=a, b=b, found=found), blocks)
+                    for pairs in scans:
+                        found.add(*pairs)
                     break
-                for pairs in join:
-                    found.add_pairs(*_within(*pairs, words[asking], words[asked], radius))
+                for pairs in pool.map(partial(_within, join, a=a, b=b, radius=radius), join.pieces()):
+                    found.add(*pairs)
     return found
 
 
-def _chunks(hashes: Hashes) -> npt.NDArray[np.uint16]:
+def _chunks(hashes: Hashes) -> Keys:
     """The bits of hashes (N, 4) in chunks, (CHUNKS, N)."""
     bits = np.unpackbits(np.ascontiguousarray(hashes).view(np.uint8), axis=1)
-    cut = [
-        np.packbits(np.pad(part, ((0, 0), (0, 16 - part.shape[1]))), axis=1)
-        for part in np.array_split(bits, CHUNKS, axis=1)
-    ]
-    return np.array([each.view(np.uint16).ravel() for each in cut])
+    parts = [np.pad(part, ((0, 0), (16 - part.shape[1], 0))) for part in np.array_split(bits, CHUNKS, axis=1)]
+    return np.array([np.packbits(part, axis=1).view(">u2").ravel() for part in parts]).astype(np.uint16)
 
 
 class _Join:
-    """The pairs of `ones` and of all that have a chunk in common, in pieces of about `CANDIDATES`."""
+    """The pairs of `ones` and of those `among` that differ in at most one bit of a chunk."""
 
-    def __init__(self, ones: Ints, keys: npt.NDArray[np.uint16], keys_asked: npt.NDArray[np.uint16]) -> None:
-        self.ones, self.order = ones, np.argsort(keys_asked, kind="stable")
-        ends = np.cumsum(np.bincount(keys_asked, minlength=1 << 16))
-        self.sizes = np.bincount(keys_asked, minlength=1 << 16)[keys]
-        self.starts = ends[keys] - self.sizes
+    def __init__(self, ones: Ints, among: Ints, keys: Keys, keys_among: Keys, bits: int) -> None:
+        flips = np.array([0, *(1 << bit for bit in range(bits))], np.uint16)
+        asked = (keys[ones, None] ^ flips).ravel()
+        self.ones = np.repeat(ones, len(flips))
+        self.sorted = among[np.argsort(keys_among[among], kind="stable")]
+        in_bucket = np.bincount(keys_among[among], minlength=1 << 16)
+        self.sizes = in_bucket[asked]
+        self.starts = (np.cumsum(in_bucket) - in_bucket)[asked]
         self.pairs = int(self.sizes.sum())
 
-    def __iter__(self) -> Iterator[tuple[Ints, Ints]]:
-        pieces = np.cumsum(self.sizes) // CANDIDATES
-        for piece in np.split(np.arange(len(self.ones)), np.flatnonzero(np.diff(pieces)) + 1):
-            sizes = self.sizes[piece]
-            within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-            yield np.repeat(self.ones[piece], sizes), self.order[np.repeat(self.starts[piece], sizes) + within]
+    def pieces(self) -> list[slice]:
+        """Of the sequence of `ones`, so that each has about `CANDIDATES` pairs."""
+        ends = np.flatnonzero(np.diff(np.cumsum(self.sizes) // CANDIDATES)) + 1
+        return [slice(*each) for each in pairwise((0, *ends.tolist(), len(self.sizes)))]
+
+    def candidates(self, piece: slice) -> tuple[Ints, Ints]:
+        """The pairs of a piece: one, other."""
+        sizes = self.sizes[piece]
+        shift = np.repeat(self.starts[piece] - (np.cumsum(sizes) - sizes), sizes)
+        return np.repeat(self.ones[piece], sizes), self.sorted[shift + np.arange(len(shift))]
 
 
-def _within(ones: Ints, others: Ints, a: Hashes, b: Hashes, radius: int) -> tuple[Ints, Ints, npt.NDArray[np.uint64]]:
-    """Of the pairs those within `radius`, and their differing bits; hashes (4, N)."""
-    near = (np.bitwise_count(a[0][ones] ^ b[0][others]) <= radius) & (ones != others)  # most pairs end here
-    ones, others = ones[near], others[near]
+def _within(join: _Join, piece: slice, *, a: Hashes, b: Hashes, radius: int) -> Pairs:
+    """Of the candidates of a piece those within `radius`, both ways round."""
+    ones, others = join.candidates(piece)
+    near = np.bitwise_count(a[0][ones] ^ b[0][others]) + np.bitwise_count(a[1][ones] ^ b[1][others]) <= radius
+    ones, others = ones[near], others[near]  # few: half of the bits suffice to tell strangers
     bits = np.bitwise_count(a[:, ones] ^ b[:, others]).sum(0, dtype=np.int64)
-    near = bits <= radius
+    near = (bits <= radius) & (ones != others)
     return ones[near], others[near], bits[near]
 
 
-def _scan(ones: Ints, a: Hashes, b: Hashes, found: Neighbours) -> Ints:
-    """For each of a few hashes of `a` the nearest of all of `b`, or of the first where so many are near: codes."""
+def _scan(ones: Ints, *, among: Ints, a: Hashes, b: Hashes, found: Neighbours) -> Pairs:
+    """Of a few `ones` the pairs within the radius with all of `among`, or with the first where so many are near."""
     best = np.full((len(ones), KEPT), found.empty)
     mine = a[:, ones, None]
-    for start in range(0, found.count, COLUMNS):
-        theirs = b[:, None, start : start + COLUMNS]
+    for start in range(0, len(among), COLUMNS):
+        others = among[start : start + COLUMNS]
+        theirs = b[:, None, others]
         bits = np.bitwise_count(mine[0] ^ theirs[0])
         for word in range(1, WORDS - 1):
             bits += np.bitwise_count(mine[word] ^ theirs[word])
         bits = np.add(bits, np.bitwise_count(mine[-1] ^ theirs[-1]), dtype=np.uint16)  # 256 needs more than eight bits
-        near = bits <= found.radius
-        others = np.arange(start, start + bits.shape[1])
-        near &= others != ones[:, None]
+        near = (bits <= found.radius) & (others != ones[:, None])
         if near.any():
             codes = np.where(near, bits * np.int64(found.count) + others, found.empty)
-            if codes.shape[1] > KEPT:
-                codes = np.partition(codes, KEPT - 1, axis=1)[:, :KEPT]
+            codes = np.partition(codes, min(KEPT, codes.shape[1]) - 1, axis=1)[:, :KEPT]
             best = np.sort(np.concatenate([best, codes], axis=1), axis=1)[:, :KEPT]
             if (best < found.empty).all():
                 break
-    return best
+    rows, places = np.nonzero(best < found.empty)
+    return ones[rows], best[rows, places] % found.count, best[rows, places] // found.count
