@@ -88,18 +88,19 @@ def find(hashes: Hashes, radius: int) -> Neighbours:
     found = Neighbours(count, radius)
     words = np.ascontiguousarray(hashes.transpose(1, 2, 0))
     chunks = np.array([_chunks(each) for each in hashes.swapaxes(0, 1)])
-    # Each turns its own hash. Who has enough does not ask: those are turned instead.
-    passes = [(0, 0), *((v, 0) for v in range(1, variants)), *((0, v) for v in range(1, variants))]
+    # First each that wants more asks all, turned; then those that had enough, and so did not ask, are asked, turned.
+    passes = [*((v, 0, True) for v in range(variants)), *((0, v, False) for v in range(variants))]
     with ThreadPoolExecutor(environment.workers()) as pool:
-        for asking, asked in console.progress(passes, total=len(passes), what="compare", unit="orientation"):
+        for asking, asked, all_are in console.progress(passes, total=len(passes), what="compare", unit="orientation"):
             a, b = words[asking], words[asked]
-            among = found.satisfied() if asked else np.arange(count)
+            among = np.arange(count) if all_are else found.satisfied()
             for chunk, bits in enumerate(USED_BITS):
                 ones = found.wanting()
                 join = _Join(ones, among, chunks[asking, chunk], chunks[asked, chunk], bits)
                 if join.pairs * CHUNKS * DEAR > len(ones) * len(among):
                     blocks = np.split(ones, range(ROWS, len(ones), ROWS))
-                    scans = pool.map(partial(_scan, among=among, a=a, b=b, found=found), blocks)
+                    onwards = all_are and asking == asked  # whoever comes before has asked, or has enough
+                    scans = pool.map(partial(_scan, among=among, onwards=onwards, a=a, b=b, found=found), blocks)
                     for pairs in scans:
                         found.add(*pairs)
                     break
@@ -150,11 +151,14 @@ def _within(join: _Join, piece: slice, *, a: Hashes, b: Hashes, radius: int) -> 
     return ones[near], others[near], bits[near]
 
 
-def _scan(ones: Ints, *, among: Ints, a: Hashes, b: Hashes, found: Neighbours) -> Pairs:
-    """Of a few `ones` the pairs within the radius with all of `among`, or with the first where so many are near."""
+def _scan(ones: Ints, *, among: Ints, onwards: bool, a: Hashes, b: Hashes, found: Neighbours) -> Pairs:
+    """Of a few `ones` the pairs within the radius with all of `among`, or with the first where so many are near.
+
+    `among` is all of them, or `onwards` those from the first of the `ones` on.
+    """
     best = np.full((len(ones), KEPT), found.empty)
     mine = a[:, ones, None]
-    for start in range(0, len(among), COLUMNS):
+    for start in range(int(ones[0]) if onwards else 0, len(among), COLUMNS):
         others = among[start : start + COLUMNS]
         theirs = b[:, None, others]
         bits = np.bitwise_count(mine[0] ^ theirs[0])
