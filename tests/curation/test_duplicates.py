@@ -136,6 +136,40 @@ def test_neighbours_are_those_that_comparing_all_pairs_gives(hashes: Hashes, dea
             assert all(distance[one, other] <= d <= NEAR for other, d in found[one].items())
 
 
+def flipped(bits: npt.NDArray[np.bool_], *places: int) -> npt.NDArray[np.bool_]:
+    return bits ^ np.isin(np.arange(BITS), places)
+
+
+@pytest.mark.parametrize("dear", [0.0, 1e9])
+@pytest.mark.parametrize("first", [False, True])
+def test_the_neighbours_of_a_stranger_at_the_edge_of_a_crowd(
+    dear: float, first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is in the crowd has nearer ones; who is at its edge still gets all."""
+    monkeypatch.setattr(neighbours, "DEAR", dear)
+    centre = np.random.default_rng(0).random(BITS) < 0.5
+    crowd = [flipped(centre, i) for i in range(60)]
+    stranger = flipped(
+        centre, *range(5), *range(60, 60 + NEAR - 5)
+    )  # NEAR - 1 bits from five, NEAR + 1 from the others
+    hashes = turned(np.array([stranger, *crowd] if first else [*crowd, stranger]))
+    ones, others, bits = neighbours.find(hashes, NEAR).pairs()
+    place, shift = (0, 1) if first else (60, 0)
+    assert sorted(others[ones == place].tolist()) == [i + shift for i in range(5)]
+    assert set(bits[ones == place].tolist()) == {NEAR - 1}
+
+
+def test_hashes_that_differ_in_all_parts_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "DEAR", 0.0)
+    parts = np.array_split(np.arange(BITS), neighbours.CHUNKS)
+    for place in range(15):  # in two parts one bit, in the others two
+        differing = [part[place] for part in parts[:2]] + [bit for part in parts[2:] for bit in part[:2]]
+        bits = np.zeros((2, BITS), bool)
+        bits[1, differing] = True
+        hashes = np.repeat(np.packbits(bits, axis=1).view(np.uint64)[:, None], 8, axis=1)
+        assert [found.tolist() for found in neighbours.find(hashes, NEAR).pairs()] == [[0, 1], [1, 0], [NEAR, NEAR]]
+
+
 @given(crowds(), st.randoms(use_true_random=False))
 @settings(deadline=None, max_examples=40)
 def test_groups(hashes: Hashes, random: Random) -> None:

@@ -166,6 +166,15 @@ def test_equal_pictures_of_two_classes_do_not_fill_val() -> None:
         assert {each.split for each in kept if each.sha256 == equal[0].sha256} == {"train"}
 
 
+@pytest.mark.parametrize(("size", "groups", "fraction", "in_val"), [(4, 3, 0.25, 4), (3, 2, 0.9, 3), (5, 8, 0.25, 10)])
+def test_a_class_of_few_large_groups_has_some_in_both_splits(
+    size: int, groups: int, fraction: float, in_val: int
+) -> None:
+    pictures = [picture("a", i, group=f"burst {i // size}") for i in range(size * groups)] + of_class("b", 8)
+    found = stratified(pictures, options(val_fraction=fraction))
+    assert sum(each.label == "a" and each.split == "val" for each in found) == in_val
+
+
 def test_a_class_of_one_group_is_trained_on() -> None:
     kept, _ = assign([*(picture("a", i, group="one object") for i in range(6)), *of_class("b", 8)], options())
     assert Counter((each.label, each.split) for each in kept) == {("a", "train"): 6, ("b", "train"): 6, ("b", "val"): 2}
