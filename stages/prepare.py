@@ -42,6 +42,9 @@ def main() -> None:
         console.warn(f"{path}: {reason}")
     if rejected:
         console.warn(f"{len(rejected)} of {len(found)} pictures are left out, see data/rejected.csv")
+    if counts["leaks_kept"]:
+        why = "prepare.leakage = keep" if options.leakage == "keep" else "their class has no others"
+        console.warn(f"{counts['leaks_kept']} pictures of train stay there though val has them too: {why}")
     for kind, count in Counter(finding.kind for finding in odd).items():
         console.say(f"to look at: {count} x {kind}, see data/findings.csv or the report")
     for split in manifest.SPLITS:

@@ -298,3 +298,21 @@ def test_a_mirrored_or_turned_copy_in_val_is_a_leak() -> None:
     assert [row["path"] for row in read_csv(Path("data/rejected.csv"))] == ["train/cats/01.png"]
     assert "nearly the same as val/dogs/mirrored.jpg" in read_csv(Path("data/rejected.csv"))[0]["reason"]
     assert report()["two_labels"] == 3
+
+
+def test_a_class_whose_pictures_are_all_in_val_too_keeps_them(capsys: pytest.CaptureFixture[str]) -> None:
+    random = np.random.default_rng(0)
+    for i in range(12):
+        photograph(RAW / ("val" if i % 3 == 0 else "train") / ("cats" if i % 2 else "dogs") / f"{i}.png", i, random)
+    for i in range(6):
+        (RAW / "train/odd").mkdir(exist_ok=True)
+        shutil.copy(RAW / "val/cats/3.png", RAW / f"train/odd/{i}.png")
+    prepare.main()
+    assert [p.path for p in manifest.read()[0].pictures if p.label == "odd"] == [f"train/odd/{i}.png" for i in range(6)]
+    assert report()["leaks_kept"] == 6
+    assert report()["duplicates"] == {"train": 5, "val": 0, "across": 6}
+    assert len(findings("two labels")) == 1
+    assert len(findings("duplicate")) == 5
+    assert (
+        "6 pictures of train stay there though val has them too: their class has no others" in capsys.readouterr().err
+    )
