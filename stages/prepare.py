@@ -27,7 +27,7 @@ def main() -> None:
     rejected = [(result.path, result.reason) for result in results if isinstance(result, Rejected)]
     inspection.check_no_class_is_lost(found, inspected)
 
-    known, large = duplicates.grouped(inspected)
+    known, large = duplicates.grouped(inspection.with_white(inspected))
     pictures = splits.stratified(known, options)
     kept, dropped = splits.assign(pictures, options)
     odd = findings.findings(pictures, large, kept)

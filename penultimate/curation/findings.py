@@ -11,12 +11,16 @@ from penultimate.curation.duplicates import LargeGroup
 from penultimate.curation.hashing import BITS
 from penultimate.curation.inspection import Inspected
 from penultimate.dataset.manifest import SPLITS, Picture
-from penultimate.files.text import write_csv
+from penultimate.files.text import read_csv, write_csv
 
 FINDINGS = Path("data/findings.csv")
 TWO_LABELS, LEAK, DUPLICATE, NEAR_DUPLICATE = "two labels", "in train and val", "duplicate", "near-duplicate"
 LARGE_GROUP, CONSTANT, ODD_SIZE, TINY_CLASS = "large group", "one colour", "odd size", "tiny class"
-KINDS = (TWO_LABELS, LEAK, LARGE_GROUP, CONSTANT, ODD_SIZE, TINY_CLASS, DUPLICATE, NEAR_DUPLICATE)  # what to see first
+SIXTEEN_BITS = "16 bits"
+KINDS = (  # what to see first
+    *(TWO_LABELS, LEAK, LARGE_GROUP, SIXTEEN_BITS, CONSTANT, ODD_SIZE, TINY_CLASS),
+    *(DUPLICATE, NEAR_DUPLICATE),
+)
 TINY = 20  # training pictures: a class of fewer is hardly learnt
 SMALL_SIDE = 32  # pixels: hardly a picture
 LONGEST_STRIP = 3.0  # long side ÷ short side: the centre crop sees less than a third of it
@@ -49,6 +53,12 @@ def findings(pictures: Sequence[Inspected], large: Iterable[LargeGroup], kept: I
     pairs = {frozenset((p.nearest.one, p.nearest.other)): p.nearest for p in reversed(pictures) if p.nearest}
     found = [_pair(by_path[pair.one], by_path[pair.other], pair.bits) for pair in pairs.values()]
     found += [_large(group, by_path) for group in large]
+    if deep := [picture for picture in pictures if picture.largest is not None]:
+        brightest = max(deep, key=lambda picture: picture.largest or 0)
+        detail = (
+            f"{len(deep)} pictures of 16 bits, levels up to {brightest.largest}: {brightest.white} is taken for white"
+        )
+        found.append(Finding(SIXTEEN_BITS, brightest.path, "", detail))
     usual = median(min(picture.width, picture.height) for picture in pictures) if pictures else 0
     for picture in pictures:
         if picture.hashes is None:
@@ -143,6 +153,11 @@ def counts(
         "tiny_classes": kinds[TINY_CLASS],
         "imbalance": round(max(classes.values()) / min(classes.values()), 3),
     }
+
+
+def read_findings() -> list[Finding]:
+    """Read data/findings.csv."""
+    return [Finding(**row) for row in read_csv(FINDINGS, for_people=True)]  # type: ignore[arg-type]
 
 
 def write_findings(found: Iterable[Finding]) -> None:

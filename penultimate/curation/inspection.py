@@ -1,14 +1,14 @@
 """One look at every picture: which there are, which can be shown, what each looks like."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from penultimate.curation.hashing import Hashes, perceptual_hashes
 from penultimate.dataset import manifest
 from penultimate.dataset.manifest import RAW, Picture
 from penultimate.errors import UserError
 from penultimate.files.atomic import sha256_of
-from penultimate.imaging import decoding
+from penultimate.imaging import decoding, levels
 
 
 @dataclass(frozen=True)
@@ -20,19 +20,21 @@ class Pair:
     bits: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Inspected(Picture):
     """All that is known of a picture, in one record, so that no two sequences must run in step.
 
     width, height: pixels.
     hashes: as `perceptual_hashes` gives them.
     nearest: it and the picture that is most like it, where one shows the same.
+    largest: of a picture of 16 bits the largest level in it.
     """
 
     width: int
     height: int
     hashes: Hashes | None = field(compare=False, repr=False)
     nearest: Pair | None = None
+    largest: int | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def find_pictures() -> list[Picture]:
 def inspect(picture: Picture) -> Inspected | Rejected:
     """Decode a picture: what it looks like, in a group of its own as yet, or why it is rejected."""
     try:
-        image = decoding.decode(picture.file)
+        seen = decoding.inspect(picture.file)
     except decoding.PictureError as error:
         return Rejected(picture.path, error.reason)
     sha256 = sha256_of(picture.file)
@@ -77,7 +79,14 @@ def inspect(picture: Picture) -> Inspected | Rejected:
         split=picture.split,
         sha256=sha256,
         group=sha256,
-        width=image.width,
-        height=image.height,
-        hashes=perceptual_hashes(image),
+        width=seen.image.width,
+        height=seen.image.height,
+        hashes=perceptual_hashes(seen.image),
+        largest=seen.largest,
     )
+
+
+def with_white(pictures: Sequence[Inspected]) -> list[Inspected]:
+    """The pictures, those of 16 bits with the level that is white in this collection."""
+    white = levels.white_of(picture.largest for picture in pictures if picture.largest is not None)
+    return [picture if picture.largest is None else replace(picture, white=white) for picture in pictures]

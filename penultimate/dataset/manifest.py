@@ -1,7 +1,7 @@
 """data/manifest.csv: which picture is in which split, with which label."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -23,7 +23,8 @@ class Picture:
     """A row of the manifest.
 
     `path` is relative to data/raw, with forward slashes. Pictures that show the same have the same `group`: what is
-    learnt on one of them is no news on another, so that they belong on the same side of every border. `white`, of a picture of 16 bits alone, is the level that becomes white: the same in all rows that have one.
+    learnt on one of them is no news on another, so that they belong on the same side of every border. `white`, of a
+    picture of 16 bits alone, is the level that becomes white: the same in all rows that have one.
     """
 
     path: PicturePath
@@ -69,14 +70,14 @@ class Split:
     def hashes(self) -> list[str]:
         return [picture.sha256 for picture in self.pictures]
 
-    def hashes_of(self, paths: Iterable[str]) -> list[str]:
-        """The hashes of the pictures at these paths, in their order.
+    def at(self, paths: Iterable[str]) -> "Split":
+        """The pictures at these paths, in their order.
 
         Raises:
             KeyError: there is no such picture.
         """
-        by_path = {picture.path: picture.sha256 for picture in self.pictures}
-        return [by_path[path] for path in paths]
+        by_path = {picture.path: picture for picture in self.pictures}
+        return replace(self, pictures=[by_path[path] for path in paths])
 
 
 def write(pictures: Iterable[Picture]) -> None:

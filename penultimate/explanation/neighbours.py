@@ -22,7 +22,7 @@ def nearest(features: Tensor, among: Tensor, most: int) -> Tensor:
 def tiles(model: Model, found: Predictions, shown: list[int]) -> list[figures.Tile]:
     """Each of the pictures `shown`, followed by the training pictures whose cached features are the most alike."""
     train, val = manifest.read()
-    features = centre_features("val", val.hashes_of(found.paths[i] for i in shown))
+    features = centre_features("val", val.at(found.paths[i] for i in shown).hashes)
     among = centre_features("train", train.hashes)
     drawn = []
     for i, near in zip(shown, nearest(features, among, NEIGHBOURS).tolist(), strict=True):

@@ -46,7 +46,7 @@ def draw(path: Path, model: Model, found: Predictions, *, mode: str, device: tor
     """Draw the penultimate features of val on a plane as PNG, coloured by class, mistakes crossed."""
     shown = np.linspace(0, len(found.paths) - 1, min(len(found.paths), MOST_POINTS)).astype(int)
     if mode == "linear":
-        features = centre_features("val", manifest.read()[1].hashes_of(found.paths[i] for i in shown))
+        features = centre_features("val", manifest.read()[1].at(found.paths[i] for i in shown).hashes)
     else:
         fed, files = model.preprocessing, [manifest.RAW / found.paths[i] for i in shown]
         features = inference.classify(

@@ -23,6 +23,7 @@ class Features:
     features: float32 (N, views, D); view 0 is the centre crop, the others are augmentations.
     labels: int64 (N,), indices into `classes`.
     sha256: uint8 (N, 32), each picture's hash, in the order of the manifest.
+    groups: int64 (N,), the same number for pictures that belong together.
     """
 
     __pydantic_config__ = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
@@ -30,6 +31,7 @@ class Features:
     features: Tensor
     labels: Tensor
     sha256: Tensor
+    groups: Tensor
     classes: ClassNames
     architecture: str
     weights_sha256: Sha256
@@ -45,7 +47,7 @@ class Features:
             ValueError: they are not of the same pictures, or a label is no class.
         """
         count = len(self.features)
-        if self.labels.shape != (count,) or self.sha256.shape != (count, 32):
+        if self.labels.shape != (count,) or self.sha256.shape != (count, 32) or self.groups.shape != (count,):
             raise ValueError(f"the tensors are not of {count} pictures")
         if not set(self.labels.unique().tolist()) <= set(range(len(self.classes))):
             raise ValueError("a label is no class")

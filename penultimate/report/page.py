@@ -137,7 +137,7 @@ def find_label_errors() -> list[tuple[object, ...]]:
 
 def odd_pictures(most: int) -> list[str]:
     """The sections on what to look at in the data: counts, and up to `most` thumbnails of each kind."""
-    found = [findings.Finding(**row) for row in read_csv(findings.FINDINGS, for_people=True)]
+    found = findings.read_findings()
     white = manifest.read()[0].white
     sections = [html.section("What to look at in the data", html.tree(read_json(RESULTS / "data_report.json")))]
     for kind in findings.KINDS:

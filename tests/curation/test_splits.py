@@ -22,7 +22,8 @@ def picture(label: str, number: int, split: str = "", content: object = None, gr
     """A picture of its own, or with the same bytes as all of this `content`, or nearly the same as all of a `group`."""
     path = "/".join(filter(None, (split, label, f"{number}.png")))
     names = content or path, group or content or path
-    return Picture(path, label, split, *(hashlib.sha256(str(name).encode()).hexdigest() for name in names))
+    sha256, of_group = (hashlib.sha256(str(name).encode()).hexdigest() for name in names)
+    return Picture(path, label, split, sha256, of_group)
 
 
 def of_class(label: str, count: int, split: str = "") -> list[Picture]:

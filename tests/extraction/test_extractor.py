@@ -114,8 +114,8 @@ def test_another_white_computes_the_pictures_of_sixteen_bits_again_and_no_other(
         manifest.write(
             [
                 *split.pictures,
-                Picture("red/deep.png", "red", "train", "11" * 32, white),
-                Picture("red/shown.png", "red", "train", "22" * 32),
+                Picture("red/deep.png", "red", "train", "11" * 32, "11" * 32, white),
+                Picture("red/shown.png", "red", "train", "22" * 32, "22" * 32),
             ]
         )
         train, val = manifest.read()
