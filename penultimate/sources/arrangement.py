@@ -97,6 +97,7 @@ def _check(groups: Groups, shown: str) -> None:
 def put_all(groups: Groups, into: Path, put: Callable[[Path, Path], object], *, what: str) -> dict[str, str]:
     """Put every picture under `into`, a new folder; return the sha256 of each by its relative path."""
     pictures = {path: lies for group in groups.values() for path, lies in group.items()}
+    into.mkdir(parents=True)
     if put is shutil.copyfile:
         require_space(into, sum(lies.stat().st_size for lies in pictures.values()), shown=what)
     hashes = {}
