@@ -28,7 +28,9 @@ def main() -> None:
         return on_train, on_val
 
     with TrainingLog(Path("results/linear/training.csv"), say=options.solver == "sgd") as log:
-        trained = training.train(train.features, train.labels, len(classes), options, log=log, measure=measure)
+        trained = training.train(
+            train.features, train.labels, len(classes), options, groups=train.groups, log=log, measure=measure
+        )
 
     layer = {f"{backbone.head}.weight": trained.head.weight, f"{backbone.head}.bias": trained.head.bias}
     Model(

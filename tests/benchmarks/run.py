@@ -220,7 +220,8 @@ def bf16_accuracy_cost(bench: Bench) -> dict[str, float]:
         for precision in ("float32", "bfloat16"):
             bench.extractor(precision=precision).extract(everything, Path("all.safetensors"), views=1)
             found = Features.load(Path("all.safetensors"))
-            _, held_out = choose_strength(found.features, found.labels, 2, bench.options("train_head"))
+            options = bench.options("train_head")
+            held_out = choose_strength(found.features, found.labels, 2, options, groups=found.groups).out_of_fold
             accuracy[precision] = (held_out.argmax(1) == found.labels).double().mean().item()
     return {
         "bf16_accuracy_cost": accuracy["float32"] - accuracy["bfloat16"],
@@ -271,7 +272,8 @@ def head_in_this_process() -> dict[str, float]:
 
     def work() -> None:
         with tempfile.TemporaryDirectory() as folder, TrainingLog(Path(folder) / "log.csv", say=False) as log:
-            training.train(features, labels, classes, params.load().train_head, log=log, measure=measure)
+            options, groups = params.load().train_head, torch.arange(pictures)
+            training.train(features, labels, classes, options, groups=groups, log=log, measure=measure)
 
     taken = seconds(work)
     return {"head_100k_seconds": taken, "head_100k_rss": (peak_bytes() - base) / bytes_of_features}
