@@ -32,13 +32,13 @@ def folds(labels: Tensor, groups: Tensor, count: int, seed: int) -> Iterator[tup
     count = int(min(count, per_class[per_class > 1].min()))
     splitter: StratifiedKFold | StratifiedGroupKFold
     if len(y) == group.max() + 1:
-        splitter = StratifiedKFold(count, shuffle=True, random_state=seed)
+        splitter, bunch = StratifiedKFold(count, shuffle=True, random_state=seed), None
     else:
         splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
-        group = _bunched(y, group, BUNCHES * count, seed)
+        bunch = _bunched(y, group, BUNCHES * count, seed)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The least populated class")  # a class of a single group: see above
-        for train, held_out in splitter.split(np.zeros(len(y)), y, group):
+        for train, held_out in splitter.split(np.zeros(len(y)), y, bunch):
             if len(train) and len(held_out):
                 yield torch.from_numpy(train), torch.from_numpy(held_out)
 

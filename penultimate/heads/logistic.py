@@ -31,7 +31,7 @@ FORCING = 0.1  # a step reduces the residual of its equation to so much
 LONG_STEP = 20  # products, from which on a new preconditioner pays
 MAX_HALVINGS = 30  # of a step that does not descend
 NEVER = -30.0  # bias, in nats, of a class of which a subset holds no picture: its optimum is -∞
-NOISE = 1e-6  # of its mean: what a float32 feature may vary by rounding alone
+NOISE = 1e-6  # of its size: what a float32 feature may vary by rounding alone
 HALF = 0.5**0.5
 PIECE_VALUES = 2**20  # of the features, worked on at a time
 SMALL = 2**24  # multiplications in a pass over the features, below which threads do not pay
@@ -114,12 +114,12 @@ class Logistic:
         self.centre = self.X.mean(0)  # sums of squares around it lose no digits
         first, second = torch.zeros(2, len(subsets), self.width, dtype=torch.float64)
         for rows in self._pieces():
-            X = self.X[rows] - self.centre
-            first += share[rows].T @ X
-            second += share[rows].T @ X.square_()
+            X, of_row = self.X[rows].double() - self.centre, share[rows].double()
+            first += of_row.T @ X
+            second += of_row.T @ X.square_()
         self.mean = first + self.centre
         spread = (second - first.square()).clamp(min=0).sqrt()
-        constant = spread <= NOISE * self.mean.abs()
+        constant = spread <= NOISE * torch.maximum(self.mean.abs(), second.sqrt())
         self.per_spread = spread.reciprocal().masked_fill(constant, 0)  # what is constant has no say
         self._correlate(self.weight.sum(1))
 
@@ -132,7 +132,10 @@ class Logistic:
         """The head of every subset, fitted from `start` on (of a neighbouring strength, or untrained)."""
         with one_thread(self.X.numel() * len(self.members) * self.classes < SMALL):
             pull = 1 / (strength * self.members.double())
-            at = self._evaluate(self._theta(start), pull)
+            nowhere = self._theta([untrained(self.classes, self.width)] * len(start))
+            theta, none = self._theta(start), self._evaluate(nowhere, pull)
+            worse = self._evaluate(theta, pull).objective > none.objective  # a bad start is no start: H may be 0 there
+            at = self._evaluate(torch.where(worse[:, None, None], nowhere, theta), pull)
             for _ in range(MAX_STEPS):
                 active = at.gap > GAP
                 if not active.any():
@@ -236,7 +239,7 @@ class Logistic:
         self.eigenvalues = values.clamp(min=0)
 
     def _newton_step(self, at: _Point, pull: Tensor) -> tuple[Tensor, int]:
-        """Nearly the solution d of H d = -gradient, by conjugate gradients, for every subset; and the number of products."""
+        """Nearly the solution d of H d = -gradient, by conjugate gradients; and how many products that took."""
         pull = pull.float()
         class_values, class_vectors = torch.linalg.eigh(at.covariance)
         class_values = class_values.clamp(min=0)[..., None]
