@@ -23,7 +23,7 @@ from torch import Tensor
 from penultimate.compute.threads import one_thread
 from penultimate.heads.linear import Head, untrained
 
-GAP = 1e-8  # of the objective: how far above its minimum a fit may end; probabilities are then right to about 1e-6
+GAP = 1e-7  # of the objective: how far above its minimum a fit may end; probabilities are then right to about 1e-6
 BIAS_DISTANCE = 100.0  # nats; ‖b - b*‖ is taken to be less
 MAX_STEPS = 100  # of Newton
 MAX_PRODUCTS = 500  # with the Hessian, in one step
@@ -132,10 +132,12 @@ class Logistic:
         """The head of every subset, fitted from `start` on (of a neighbouring strength, or untrained)."""
         with one_thread(self.X.numel() * len(self.members) * self.classes < SMALL):
             pull = 1 / (strength * self.members.double())
-            nowhere = self._theta([untrained(self.classes, self.width)] * len(start))
-            theta, none = self._theta(start), self._evaluate(nowhere, pull)
-            worse = self._evaluate(theta, pull).objective > none.objective  # a bad start is no start: H may be 0 there
-            at = self._evaluate(torch.where(worse[:, None, None], nowhere, theta), pull)
+            at = self._evaluate(self._theta(start), pull)
+            untrained_loss = self.weight.sum(0) * torch.log((~self.absent).sum(1))
+            worse = at.objective > untrained_loss * (1 + 1e-6)  # a bad start is no start: H may be 0 there
+            if worse.any():
+                nowhere = self._theta([untrained(self.classes, self.width)] * len(start))
+                at = self._evaluate(torch.where(worse[:, None, None], nowhere, at.theta), pull)
             for _ in range(MAX_STEPS):
                 active = at.gap > GAP
                 if not active.any():

@@ -18,6 +18,7 @@ UNVALIDATED = 1e-2  # C where nothing can be held out
 SAME = 1e-5  # losses that differ by less, relatively, are the same: rounding must not choose
 PATIENCE = 2  # strengths with a worse loss before the search may end
 BY_HEART = 0.1  # of the held-out loss: a lower loss on what it was trained on
+SETTLED = 0.01  # of all that the loss on what it was trained on has fallen by so far: a smaller fall in one step
 MOST_VALUES = 2**24  # weights of, and probabilities by, heads that are solved together; or half the features'
 
 
@@ -43,9 +44,10 @@ def choose_strength(features: Tensor, labels: Tensor, classes: int, options: Tra
     the centre crop, as at evaluation. Pictures whose class has no picture in the other folds do not count, and get
     the same probability for every class. Of equal losses the stronger pull's is chosen.
 
-    Strengths are tried from the smallest C upwards, each fit started from the one before. The search ends early where
-    the heads know their own pictures by heart while the loss has been worse than its minimum `PATIENCE` times: a
-    weaker pull then only scales what they say of others. A mere rise is no reason; it may be a bump on the way.
+    Strengths are tried from the smallest C upwards, each fit started from the one before. That the loss has been
+    worse than its minimum `PATIENCE` times does not end the search by itself, it may be a bump on the way: the heads
+    must either know their own pictures by heart, so that a weaker pull only scales what they say of others, or have
+    settled, so that it changes nothing.
 
     Args:
         features: float32 (N, views, D).
@@ -74,6 +76,7 @@ def choose_strength(features: Tensor, labels: Tensor, classes: int, options: Tra
     ]
     heads = [untrained(classes, width)] * count
     found: dict[float, float] = {}
+    own: list[float] = []
     out_of_fold, chosen, doubts = torch.empty(0), STRENGTHS[0], set[str]()
     for strength in console.progress(STRENGTHS, total=len(STRENGTHS), what="choose C", unit="strength"):
         fits = [problem.fit(strength, heads[i * together : (i + 1) * together]) for i, problem in enumerate(problems)]
@@ -84,14 +87,16 @@ def choose_strength(features: Tensor, labels: Tensor, classes: int, options: Tra
         for number, head in enumerate(heads):
             of_head = head(features[:, 0])
             logits[fold == number] = of_head[fold == number]
-            own = trained_on[number]
-            own_loss += F.cross_entropy(of_head[own], labels[own], weight=weights).item() / count
+            seen = trained_on[number]
+            own_loss += F.cross_entropy(of_head[seen], labels[seen], weight=weights).item() / count
         loss = F.cross_entropy(logits[known].double(), labels[known], weight=weights.double()).item()
         if not found or loss < found[chosen] * (1 - SAME):
             chosen, out_of_fold = strength, logits.softmax(1)
         found[strength] = loss
         worse = sum(other > found[chosen] for c, other in found.items() if c > chosen)
-        if worse >= PATIENCE and own_loss < BY_HEART * found[chosen]:
+        own.append(own_loss)
+        settled = len(own) > 1 and own[-2] - own[-1] < SETTLED * (own[0] - own[-1])
+        if worse >= PATIENCE and (settled or own_loss < BY_HEART * found[chosen]):
             break
 
     if chosen in (STRENGTHS[0], STRENGTHS[-1]):
