@@ -34,7 +34,7 @@ NEVER = -30.0  # bias, in nats, of a class of which a subset holds no picture: i
 NOISE = 1e-6  # of its size: what a float32 feature may vary by rounding alone
 HALF = 0.5**0.5
 PIECE_VALUES = 2**20  # of the features, worked on at a time
-SMALL = 2**24  # multiplications in a pass over the features, below which threads do not pay
+SMALL = 2**27  # multiplications in a pass over the features (10 ms), below which threads wait more than they work
 
 
 @dataclass(frozen=True)
