@@ -1,10 +1,11 @@
 """What the user sees of a run: lines, bars, and errors as one line. Nothing here can change an output.
 
-Names are not ours: what a terminal would act on is escaped, what its encoding lacks too. Python's warnings are for
-developers: they show where they are asked for (`python -W default`, `PYTHONWARNINGS`).
+Names are not ours: what a terminal would act on is escaped, what its encoding lacks too. What libraries warn of is for
+developers, and shown where it is asked for (`python -W default`, `PYTHONWARNINGS`).
 """
 
 import io
+import logging
 import os
 import re
 import signal
@@ -18,7 +19,7 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from penultimate.environment import log
+from penultimate.environment import have_a_home, log
 from penultimate.errors import UserError
 
 T = TypeVar("T")
@@ -51,9 +52,8 @@ def run_command(main: Callable[[], R], *, name: str, go_on: str) -> R:
     Where nobody reads what it prints any more (`| head`), it ends without a word, as other programs do.
     `go_on` is what the user is told on Ctrl-C.
     """
-    with _standard_streams(), warnings.catch_warnings():
-        if not sys.warnoptions:
-            warnings.simplefilter("ignore")
+    have_a_home()
+    with _standard_streams(), _quiet_libraries():
         try:
             return main()
         except UserError as error:
@@ -83,6 +83,21 @@ def _standard_streams() -> Iterator[None]:
                 stream.flush()
             except OSError:  # Python flushes once more at its end, and would complain
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Keep the warnings of libraries to those who asked for them."""
+    if sys.warnoptions:
+        yield
+        return
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        logging.disable(before)
 
 
 def escaped(text: str) -> str:

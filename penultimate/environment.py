@@ -12,6 +12,7 @@
 
 import json
 import os
+import tempfile
 import time
 from pathlib import Path
 
@@ -33,6 +34,14 @@ def cache_folder(name: str) -> Path:
     folder = project_root() / ".cache" / name
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def have_a_home() -> None:
+    """Give a user without a home (`docker run --user 12345`) a passing one: OpenVINO, among others, ends without."""
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = tempfile.mkdtemp(prefix="home-")
 
 
 def log(**facts: object) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from penultimate import console
 
 STAGE = """
-import sys, warnings
+import logging, sys, warnings
 from penultimate import console, environment
 environment.log = lambda **facts: None
 def main():
@@ -83,8 +83,10 @@ def test_too_little_memory_is_one_line() -> None:
 
 
 def test_warnings_of_libraries_are_shown_to_those_who_ask() -> None:
-    body = "warnings.warn('for developers'); console.warn('for users')"
+    body = "warnings.warn('for developers'); logging.warning('logged'); console.warn('for users')"
     assert stage(body).stderr == b"warning: for users\n"
+    assert stage("logging.error('a fault')").stderr == b"ERROR:root:a fault\n"
+    assert b"WARNING:root:logged" in stage(body, "-W", "default").stderr
     assert b"UserWarning: for developers" in stage(body, "-W", "default").stderr
     assert b"UserWarning: for developers" in stage(body, PYTHONWARNINGS="default").stderr
     assert b"UserWarning: for developers" in stage(body, "-W", "error").stderr
