@@ -71,7 +71,12 @@ def run_command(main: Callable[[], R], *, name: str, go_on: str) -> R:
 
 @contextmanager
 def _standard_streams() -> Iterator[None]:
-    """Let each line out as it is printed, with escapes for what the encoding lacks, and end quietly."""
+    """Let each line out as it is printed, with escapes for what the encoding lacks, and end quietly.
+
+    What is read may hold paths, which are bytes.
+    """
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")
     streams = [stream for stream in (sys.stdout, sys.stderr) if isinstance(stream, io.TextIOWrapper)]
     for stream in streams:
         stream.reconfigure(errors="backslashreplace", line_buffering=True)

@@ -193,7 +193,7 @@ def _git() -> Iterator[Line]:
         return
     inside = git("rev-parse", "--is-inside-work-tree")
     if "dubious ownership" in inside.stderr:
-        yield "bad", 'this folder is another user\'s: git config --global --add safe.directory "$PWD"'
+        yield "bad", f"this folder is another user's: git config --global --add safe.directory '{Path.cwd()}'"
     elif inside.returncode:
         yield "note", "this folder is in no repository: experiments (`dvc exp`) need one: `git init`"
     else:
