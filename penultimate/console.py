@@ -119,6 +119,15 @@ def counts_in_words(counts: Mapping[str, int], most: int = 8) -> str:
     return f"{len(counts):,} classes, {fewest:,}{f' to {highest:,}' if highest > fewest else ''} each"
 
 
+def duration_in_words(seconds: float) -> str:
+    """`40 seconds`, `12 minutes` or `3.5 hours`."""
+    for limit, unit, name in ((100, 1, "second"), (6000, 60, "minute")):
+        if seconds < limit:
+            count = max(1, round(seconds / unit))
+            return f"{count} {name}{'s' if count > 1 else ''}"
+    return f"{seconds / 3600:.1f} hours"
+
+
 def say(line: str) -> None:
     """Print a line for the user, at once."""
     tqdm.write(escaped(line), file=sys.stdout)

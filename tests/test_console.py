@@ -92,6 +92,15 @@ def test_warnings_of_libraries_are_shown_to_those_who_ask() -> None:
     assert b"UserWarning: for developers" in stage(body, "-W", "error").stderr
 
 
+def test_durations_are_rounded_as_one_speaks() -> None:
+    said = [console.duration_in_words(seconds) for seconds in (0, 1.4, 40, 99, 100, 720, 5990, 12_600)]
+    short, long = (
+        ["1 second", "1 second", "40 seconds", "99 seconds"],
+        ["2 minutes", "12 minutes", "100 minutes", "3.5 hours"],
+    )
+    assert said == short + long
+
+
 def test_counts_are_listed_while_they_are_few() -> None:
     assert console.counts_in_words({"dogs": 6, "cats": 1200}) == "1,200 cats, 6 dogs"
     many = {f"class {i}": 12 + i for i in range(81)}
