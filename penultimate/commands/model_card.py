@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from penultimate.commands.provenance import Lock
+from penultimate.console import counts_in_words
 from penultimate.evaluation.predictions import Predictions
 from penultimate.files.text import read_json
 from penultimate.networks.model import Model
@@ -62,8 +63,16 @@ def _how(model: Model, mode: str) -> list[str]:
 
 def _data(path: Path) -> list[str]:
     about = read_json(path)
-    names = ("name", "origin", "licence", "homepage", "attribution", "counts")
-    return ["", "## Data", "", *(f"- {name}: {plain(about[name])}" for name in names if about.get(name))]
+    names = ("name", "origin", "licence", "homepage", "attribution")
+    counts = about["counts"]
+    by_split = {"": counts} if all(isinstance(count, int) for count in counts.values()) else counts
+    return [
+        "",
+        "## Data",
+        "",
+        *(f"- {name}: {plain(about[name])}" for name in names if about.get(name)),
+        *(f"- {f'pictures {split}'.strip()}: {plain(counts_in_words(each))}" for split, each in by_split.items()),
+    ]
 
 
 def _metrics(model: Model, results: Path) -> list[str]:

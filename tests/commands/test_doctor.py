@@ -55,6 +55,20 @@ def test_whatever_is_broken_the_rest_is_looked_at(tmp_path: Path, source: str) -
     assert "bad   git: not installed" in said
 
 
+def test_a_command_that_cannot_begin_names_the_doctor(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("None.dtype")
+    done = subprocess.run(
+        [sys.executable, "-m", "penultimate", "predict", "a.png"],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{REPOSITORY}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    reason = "'NoneType' object has no attribute 'dtype'"
+    said = f"penultimate: predict cannot begin ({reason}): `penultimate doctor` looks for the reason\n"
+    assert (done.stderr, done.returncode) == (said, 1)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
 def test_a_user_without_a_name_or_a_home(tmp_path: Path) -> None:
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

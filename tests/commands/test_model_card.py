@@ -35,7 +35,7 @@ class Home:
         write_json(folder / "results/finetune/metrics.json", NUMBERS)
         found = Predictions(["a", "b"], self.model.classes, np.array([0, 1]), np.array([[0.9, 0.1], [0.8, 0.2]]))
         found.save(folder / "results/finetune/predictions.csv")
-        write_json(folder / "data/source.json", {"name": "pets"})
+        write_json(folder / "data/source.json", {"name": "pets", "counts": {"train": {"cat": 20, "dog": 1_000}}})
         write_text(folder / "data/manifest.csv", "path")
         (folder / "data/raw").mkdir()
         self.lock()
@@ -73,7 +73,7 @@ def test_numbers_and_data_are_those_of_this_file(tmp_path: Path) -> None:
     home = Home(tmp_path)
     card = home.card()
     assert "On 4 pictures that it was not trained on: accuracy 0.7500, 95 % interval [0.3000, 0.9500]." in card
-    assert "- name: pets" in card
+    assert "- name: pets\n- pictures train: 20 cat, 1,000 dog\n" in card
     assert "- The numbers hold for pictures like those" in card
     aside = tmp_path / "cache"  # where DVC links from its cache
     home.source.rename(aside)
