@@ -42,6 +42,7 @@ def main() -> None:
         precision=train.precision,
         made_by={
             "stage": "train_head",
+            "weights": backbone.source,
             "chosen": trained.chosen,
             "chosen_on": trained.chosen_on,
             **options.model_dump(),
