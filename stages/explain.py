@@ -12,7 +12,7 @@ from pathlib import Path
 from penultimate import console, params
 from penultimate.compute import devices
 from penultimate.drawing import figures
-from penultimate.drawing.tiles import predicted
+from penultimate.drawing.tiles import Card, predicted
 from penultimate.explanation import gradcam, neighbours, projection
 from penultimate.files.text import write_text
 from penultimate.networks.model import Model
@@ -42,7 +42,7 @@ def main() -> None:
     figures.grid(results / "neighbours.png", [tile for card in near for tile in card.tiles], title=title)
     projection.draw(results / "map.png", model, found, mode=mode, device=device)
 
-    why = page.Why(heat, note, near, results / "map.png")
+    why = page.Why([Card([tile]) for tile in heat], note, near, results / "map.png")
     errors = label_errors.find() if mode == "linear" else None
     write_text(results / "explain.html", page.document([arm], page.how_good(arm), most=most, errors=errors, why=why))
     console.say(f"{mode}: {len(shown)} of {len(mistakes)} mistakes explained")

@@ -67,7 +67,8 @@ def scatter(
     axis.set_yticks([])
     colours = mpl.colormaps["tab20" if len(classes) > 10 else "tab10"]
     for mask, marker, size in ((~wrong, "o", 14), (wrong, "x", 60)):
-        axis.scatter(*points[mask].T, s=size, marker=marker, color=colours(labels[mask] % colours.N))
+        x, y = points[mask].T
+        axis.scatter(x, y, s=size, marker=marker, color=colours(labels[mask] % colours.N))
     entries = [
         Line2D([], [], marker="o", linestyle="", markersize=4, color=colours(k), label=shortened(name))
         for k, name in enumerate(classes[:SHOWN_CLASSES])

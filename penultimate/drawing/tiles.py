@@ -18,7 +18,7 @@ from penultimate.imaging.crops import Pixels
 SIDE = 192  # pixels, of the long side
 QUALITY = 82  # of JPEGs: a page of a hundred pictures stays small enough for a mail
 HEAT = colormaps["inferno"]  # perceptually even: twice the heat looks twice as strong
-HEAT_SHARE = 0.6  # of a heat map's colours in what is shown; the rest is the picture, in grey
+COLD, HOT = 0.3, 0.7  # share of the colour where there is no heat, and the most; the rest is the picture, in grey
 Box = tuple[float, float, float, float]  # left, top, right, bottom, as shares of width and height
 
 
@@ -38,8 +38,8 @@ class Tile:
     @property
     def width(self) -> int:
         """How wide a page shows it, in pixels: with its long side as long as that of all others."""
-        height, width = self.pixels.shape[:2]
-        return max(1, round(SIDE * width / max(width, height)))
+        height, width, _ = self.pixels.shape
+        return max(1, int(SIDE * width / max(width, height)))
 
     @property
     def uri(self) -> str:
@@ -87,7 +87,8 @@ def heated(tile: Tile, heat: npt.NDArray[np.float32]) -> Tile:
     right, bottom = max(right, left + 1), max(bottom, top + 1)
     grey = np.asarray(Image.fromarray(tile.pixels).convert("L").convert("RGB")).copy()
     fitted = Image.fromarray(heat).resize((right - left, bottom - top), Image.Resampling.BILINEAR)
-    colours = 255 * HEAT(np.asarray(fitted))[..., :3]
     part = grey[top:bottom, left:right]
-    part[:] = (1 - HEAT_SHARE) * part + HEAT_SHARE * colours[: part.shape[0], : part.shape[1]]
+    strength = np.asarray(fitted)[: part.shape[0], : part.shape[1], None]
+    share = COLD + (HOT - COLD) * strength
+    part[:] = (1 - share) * part + share * 255 * HEAT(strength[..., 0])[..., :3]
     return Tile(grey, tile.caption, tile.right, tile.path, tile.seen)

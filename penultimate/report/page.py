@@ -74,7 +74,7 @@ class Arm:
 class Why:
     """What explains a mode: heat maps with what to say of them, neighbours, a PNG of the map."""
 
-    heat: Sequence[Tile]
+    heat: Sequence[Card]
     note: str
     neighbours: Sequence[Card]
     map: Path
@@ -205,7 +205,7 @@ def caveats(arm: Arm, errors: LabelErrors | None) -> Iterator[str]:
 def by_all(found: Mapping[Mode, Predictions], i: int, *, white: int) -> Tile:
     """Picture `i` of val, with what each mode predicts."""
     lines = [
-        f"{mode}: {each.classes[each.predicted[i]]} ({each.confidence[i]:.0%}) {'✓' if each.right[i] else '✗'}"
+        f"{'✓' if each.right[i] else '✗'} {mode}: {each.classes[each.predicted[i]]} ({each.confidence[i]:.0%})"
         for mode, each in found.items()
     ]
     first = next(iter(found.values()))

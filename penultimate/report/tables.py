@@ -13,6 +13,7 @@ BETTER_LOW = ("log_loss", "calibration_error")
 NAMES = {"macro_f1": "macro F1", "roc_auc": "ROC AUC", "n": "pictures"}  # where they are more than words
 READ = 20  # rows that are read; of a table with more the rest is folded away, or left out
 LISTED = 20  # names in a sentence
+ABREAST = 60  # letters of column headers that are read beside each other
 UNDEFINED = "not defined"
 
 
@@ -51,7 +52,7 @@ def metrics_table(metrics: Mapping[Mode, Mapping[str, Any]]) -> Table:
         return NAMES.get(key, key.replace("_", " ")) + (" (lower is better)" if key in BETTER_LOW else "")
 
     flat = [_flat(values) for values in metrics.values()]
-    keys = [key for key in dict.fromkeys(key for each in flat for key in each)]
+    keys = dict.fromkeys(key for each in flat for key in each)
     shown = [key for key in keys if key not in ("accuracy_low", "accuracy_high")]
     return Table(["", *metrics], [[name(key), *(cell(values, key) for values in flat)] for key in shown])
 
@@ -80,10 +81,10 @@ def class_table(found: Mapping[Mode, Predictions]) -> Table:
     columns = [_shares(hits, whole) for _, called, hits in counts for whole in (are, called)]
     worst = np.min(columns[::2], axis=0)  # recalls; nan, without a picture, sorts last
     names = next(iter(found.values())).classes
-    rows = [
-        [names[k], int(are[k]), *(_text(column[k]) for column in columns)] for k in np.argsort(worst, kind="stable")
-    ]
-    header = ["class", "pictures", *(f"{mode}: {what}" for mode in found for what in ("recall", "precision"))]
+    order = np.argsort(worst, kind="stable")
+    rows = [[names[k], int(are[k]), *(_text(column[k]) for column in columns)] for k in order]
+    of_mode = [f"{mode}: " if len(found) > 1 else "" for mode in found]
+    header = ["class", "pictures", *(mode + what for mode in of_mode for what in ("recall", "precision"))]
     return Table(header, rows)
 
 
@@ -99,12 +100,16 @@ def confusions(found: Predictions) -> Table:
 
 
 def confusion_matrix(found: Predictions) -> Table:
-    """Rows: what a picture is; columns: what it was taken for."""
+    """Rows: what a picture is; columns: what it was taken for, by their numbers where the names are long."""
     names, K = found.classes, len(found.classes)
     matrix = np.bincount(found.labels * K + found.predicted, minlength=K * K).reshape(K, K)
+    columns = names
+    if sum(map(len, names)) > ABREAST:
+        columns = [str(k + 1) for k in range(K)]
+        names = [f"{number}: {name}" for number, name in zip(columns, names, strict=True)]
     rows = [[name, *row] for name, row in zip(names, matrix.tolist(), strict=True)]
     shares = matrix / matrix.sum(1, keepdims=True).clip(min=1)
-    return Table(["is ↓ predicted →", *names], rows, shades=shares)
+    return Table(["is ↓ predicted →", *columns], rows, shades=shares)
 
 
 def most_confused(found: Predictions) -> Table:
