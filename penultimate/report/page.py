@@ -32,13 +32,13 @@ RESULTS = Path("results")
 SIGNIFICANT = 0.05
 FAR = 0.03  # beyond the interval of val's accuracy: more than chance and a few odd pictures
 ROWS = 50  # of a table of files
-PAGE = Environment(
+TEMPLATES = Environment(
     loader=PackageLoader("penultimate.report"),
     autoescape=True,
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
-).get_template("page.html")
+)
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def document(
     def mistakes(mode: Mode, places: Sequence[int]) -> Shown:
         return Shown.of(places, most, lambda i: Card([predicted(found[mode], i, white=white)]))
 
-    return PAGE.render(
+    return TEMPLATES.get_template("page.html").render(
         title=f"{source['name']}: {'linear head or finetuning?' if both else arms[0].mode}",
         sentence=sentence,
         caveats=[caveat for arm in arms for caveat in caveats(arm, errors)],

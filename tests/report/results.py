@@ -1,6 +1,9 @@
 """A project's data and results as the stages leave them, without a network: what pages are made of."""
 
+import base64
+import io
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,8 +17,8 @@ from penultimate.curation import findings
 from penultimate.curation.findings import Finding
 from penultimate.dataset import manifest
 from penultimate.dataset.manifest import Picture
-from penultimate.drawing.tiles import Card, Tile, whole
-from penultimate.evaluation import curves, scores
+from penultimate.drawing.tiles import Card, whole
+from penultimate.evaluation import intervals, scores
 from penultimate.evaluation.predictions import PROBABILITY, Predictions
 from penultimate.files.tensors import write_tensors
 from penultimate.files.text import write_csv, write_json
@@ -78,9 +81,13 @@ class Results:
         probabilities[np.arange(n), labels] = high
         return probabilities
 
-    def place(self, path: str) -> int:
-        """Where a picture is in its split."""
-        return next(i for s in (self.train, self.val) for i, p in enumerate(s.pictures) if p.path == path)
+    def mistake(self, mode: str, label: str, i: int, taken_for: str, share: float = 0.9) -> str:
+        """Let a mode take the i-th picture of a class of val for another class: the path of the picture."""
+        place = [p.label for p in self.val.pictures].index(label) + i
+        rest = (1 - share) / max(1, len(self.classes) - 1)
+        self.probabilities[mode][place] = rest
+        self.probabilities[mode][place, self.classes.index(taken_for)] = share
+        return self.val.pictures[place].path
 
     def write(self) -> None:
         for mode in MODES:
@@ -93,11 +100,12 @@ class Results:
                 self.probabilities[mode],
             )
             found.save(folder / "predictions.csv")
-            curves.write_curves(folder, found, bins=10)
-            groups = np.array(self.val.groups)
-            write_json(
-                folder / "metrics.json", scores.summary(found.labels, found.probabilities, bins=10, groups=groups)
-            )
+            rows = scores.reliability(found.confidence, found.right, bins=10)
+            write_csv(folder / "reliability.csv", ("confidence", "accuracy", "pictures"), rows)
+            interval = intervals.share(found.right, np.array(self.val.groups))
+            metrics = {"accuracy": float(found.right.mean()), "accuracy_low": interval.low}
+            metrics |= {"accuracy_high": interval.high, "roc_auc": None, "n": len(found.paths)}
+            write_json(folder / "metrics.json", metrics)
             write_csv(folder / "training.csv", list(TRAINING[0]), [list(row.values()) for row in TRAINING])
             write_tensors(Path(f"models/{mode}.safetensors"), {"w": torch.zeros(1)}, {"made_by": self.made_by[mode]})
         rows = zip(self.train.hashes, self.train.pictures, self.out_of_fold.tolist(), strict=True)
@@ -123,6 +131,93 @@ class Results:
         self.write()
         arm = page.Arm.read("linear")
         shown = [whole(arm.found.paths[i], white=65_535) for i in arm.found.mistakes()[:most]]
-        Image.new("RGB", (80, 60)).save("results/linear/map.png")
-        why = page.Why([Card([tile]) for tile in shown], "a note", [Card([t, t]) for t in shown], Path("results/linear/map.png"))
+        map_ = Path("results/linear/map.png")
+        Image.new("RGB", (80, 60)).save(map_)
+        why = page.Why([Card([each]) for each in shown], "a note", [Card([each, each]) for each in shown], map_)
         return page.document([arm], page.how_good(arm), most=most, errors=label_errors.find(), why=why)
+
+
+@dataclass
+class Shown:
+    """A picture on a page: its `alt`, its pixels, where its frame lies (a style), the text below it."""
+
+    alt: str
+    pixels: npt.NDArray[np.uint8]
+    frame: str = ""
+    caption: str = ""
+
+
+@dataclass
+class Section:
+    """What stands below a heading: its text outside of tables and captions, rows of cells, cards of pictures."""
+
+    text: str = ""
+    rows: list[list[str]] = field(default_factory=list)
+    cards: list[list[Shown]] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)  # of each card as a whole
+
+    @property
+    def paths(self) -> list[list[str]]:
+        return [[picture.alt for picture in card] for card in self.cards]
+
+
+class Page(HTMLParser):
+    """A page by its headings, as a reader finds it; `tags` are all elements, `attributes` all (name, value)."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.sections: dict[str, Section] = {"": Section()}
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self._open: list[str] = []
+        self._heading = ""
+        self.feed(text)
+        self.close()
+
+    @property
+    def here(self) -> Section:
+        return list(self.sections.values())[-1]
+
+    def __getitem__(self, heading: str) -> Section:
+        (found,) = [section for name, section in self.sections.items() if name.startswith(heading)]
+        return found
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        self.tags.append(tag)
+        self.attributes += given.items()
+        of_class = given.get("class", "").split()
+        if tag in ("h2", "h3"):
+            self._heading = ""
+        elif tag == "tr":
+            self.here.rows.append([])
+        elif tag in ("td", "th"):
+            self.here.rows[-1].append("")
+        elif "card" in of_class:
+            self.here.cards.append([])
+            self.here.said.append("")
+        elif tag == "img" and "wide" not in of_class:
+            stream = io.BytesIO(base64.b64decode(given["src"].removeprefix("data:image/jpeg;base64,")))
+            self.here.cards[-1].append(Shown(given["alt"], np.asarray(Image.open(stream))))
+        elif tag == "i" and self.here.cards:
+            self.here.cards[-1][-1].frame = given["style"]
+        if tag not in ("img", "meta"):
+            self._open.append("p.caption" if "caption" in of_class else tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        closed = self._open.pop().split(".")[0]
+        assert closed == tag, f"</{tag}> closes <{closed}>"
+        if tag in ("h2", "h3"):
+            self.sections[self._heading] = Section()
+
+    def handle_data(self, data: str) -> None:
+        if {"h2", "h3"} & set(self._open):
+            self._heading += data
+        elif "p.caption" in self._open:
+            self.here.said[-1] += data
+        elif "figcaption" in self._open:
+            self.here.cards[-1][-1].caption += data
+        elif {"td", "th"} & set(self._open):
+            self.here.rows[-1][-1] += data
+        elif not {"style", "svg"} & set(self._open):
+            self.here.text += data
