@@ -12,7 +12,7 @@ from pathlib import Path
 from penultimate import console, params
 from penultimate.compute import devices
 from penultimate.drawing import figures
-from penultimate.drawing.tiles import Card, predicted
+from penultimate.drawing.tiles import Card
 from penultimate.explanation import gradcam, neighbours, projection
 from penultimate.files.text import write_text
 from penultimate.networks.model import Model
@@ -30,9 +30,9 @@ def main() -> None:
     shown = mistakes[:most]
 
     caveat = f"\n({model.caveat()})" if model.caveat() else ""
-    spread = [predicted(found, i, white=white) for i in found.evenly(most)]
+    spread = [page.predicted(found, i, white=white) for i in found.evenly(most)]
     figures.grid(results / "predictions.png", spread, title=f"{mode}: predictions{caveat}")
-    wrong = [predicted(found, i, white=white) for i in shown]
+    wrong = [page.predicted(found, i, white=white) for i in shown]
     title = f"{mode}: the most confident of {len(mistakes)} mistakes on {len(found.paths)} pictures{caveat}"
     figures.grid(results / "mistakes.png", wrong, title=title)
     heat, note = gradcam.tiles(model, wrong, found.predicted[shown].tolist(), device)

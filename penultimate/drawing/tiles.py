@@ -11,7 +11,6 @@ from matplotlib import colormaps
 from PIL import Image
 
 from penultimate.dataset.manifest import RAW
-from penultimate.evaluation.predictions import Predictions
 from penultimate.imaging import crops, decoding
 from penultimate.imaging.crops import Pixels
 
@@ -69,14 +68,6 @@ def whole(path: str, caption: str = "", *, white: int, right: bool | None = None
     seen = left / width, top / height, right_end / width, bottom / height
     picture.thumbnail((SIDE, SIDE))
     return Tile(np.asarray(picture.convert("RGB")), caption, right, path, seen)
-
-
-def predicted(found: Predictions, i: int, *, white: int) -> Tile:
-    """Picture `i` of val, with what was predicted and how surely and, where that is wrong, what it is."""
-    caption = f"predicted: {found.classes[found.predicted[i]]} ({found.confidence[i]:.0%})"
-    if not found.right[i]:
-        caption += f"\nbut is: {found.classes[found.labels[i]]}"
-    return whole(found.paths[i], caption, white=white, right=bool(found.right[i]))
 
 
 def heated(tile: Tile, heat: npt.NDArray[np.float32]) -> Tile:

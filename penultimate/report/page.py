@@ -18,7 +18,7 @@ from matplotlib.colors import to_hex
 from penultimate import params
 from penultimate.curation import findings
 from penultimate.dataset import manifest
-from penultimate.drawing.tiles import HEAT, Card, Tile, predicted, whole
+from penultimate.drawing.tiles import HEAT, Card, Tile, whole
 from penultimate.evaluation.predictions import Predictions
 from penultimate.files.facts import read_facts
 from penultimate.files.text import read_csv, read_json
@@ -200,6 +200,14 @@ def caveats(arm: Arm, errors: LabelErrors | None) -> Iterator[str]:
                 f"linear: the out-of-fold accuracy on train, {points(on_train)} %, is far above val's, "
                 f"{points(on_val)} %: there are frames or near-copies within train, or val comes from elsewhere."
             )
+
+
+def predicted(found: Predictions, i: int, *, white: int) -> Tile:
+    """Picture `i` of val, with what was predicted and how surely and, where that is wrong, what it is."""
+    caption = f"predicted: {found.classes[found.predicted[i]]} ({found.confidence[i]:.0%})"
+    if not found.right[i]:
+        caption += f"\nbut is: {found.classes[found.labels[i]]}"
+    return whole(found.paths[i], caption, white=white, right=bool(found.right[i]))
 
 
 def by_all(found: Mapping[Mode, Predictions], i: int, *, white: int) -> Tile:

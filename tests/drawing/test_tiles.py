@@ -1,14 +1,16 @@
 """A heat map lies where the network looked, in colours that are brighter the more heat there is."""
 
 import numpy as np
+import numpy.typing as npt
 from hypothesis import given
 from hypothesis import strategies as st
 
 from penultimate.drawing.tiles import Tile, heated
 
 
-def luminance(pixels: np.ndarray) -> np.ndarray:
-    return pixels @ np.array([0.299, 0.587, 0.114])
+def luminance(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    weighted: npt.NDArray[np.float64] = pixels @ np.array([0.299, 0.587, 0.114])
+    return weighted
 
 
 def test_only_what_the_network_sees_is_coloured() -> None:

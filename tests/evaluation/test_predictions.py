@@ -11,11 +11,10 @@ from penultimate.errors import UserError
 from penultimate.evaluation.predictions import Predictions, read_probabilities
 
 NAME = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
+NAMES = st.lists(NAME, min_size=1, max_size=5, unique=True)
 
 
-@given(
-    st.lists(NAMES, min_size=1, max_size=5, unique=True), st.lists(NAMES, min_size=1, max_size=5), st.integers(0, 99)
-)
+@given(NAMES, NAMES, st.integers(0, 99))
 def test_what_is_saved_is_loaded(
     tmp_path_factory: pytest.TempPathFactory, classes: list[str], paths: list[str], seed: int
 ) -> None:

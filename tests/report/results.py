@@ -22,7 +22,7 @@ from penultimate.evaluation import intervals, scores
 from penultimate.evaluation.predictions import PROBABILITY, Predictions
 from penultimate.files.tensors import write_tensors
 from penultimate.files.text import write_csv, write_json
-from penultimate.params import MODES
+from penultimate.params import MODES, Mode
 from penultimate.report import label_errors, page
 
 Floats = npt.NDArray[np.float64]
@@ -81,7 +81,7 @@ class Results:
         probabilities[np.arange(n), labels] = high
         return probabilities
 
-    def mistake(self, mode: str, label: str, i: int, taken_for: str, share: float = 0.9) -> str:
+    def mistake(self, mode: Mode, label: str, i: int, taken_for: str, share: float = 0.9) -> str:
         """Let a mode take the i-th picture of a class of val for another class: the path of the picture."""
         place = [p.label for p in self.val.pictures].index(label) + i
         rest = (1 - share) / max(1, len(self.classes) - 1)
@@ -100,10 +100,10 @@ class Results:
                 self.probabilities[mode],
             )
             found.save(folder / "predictions.csv")
-            rows = scores.reliability(found.confidence, found.right, bins=10)
-            write_csv(folder / "reliability.csv", ("confidence", "accuracy", "pictures"), rows)
+            bins = scores.reliability(found.confidence, found.right, bins=10)
+            write_csv(folder / "reliability.csv", ("confidence", "accuracy", "pictures"), bins)
             interval = intervals.share(found.right, np.array(self.val.groups))
-            metrics = {"accuracy": float(found.right.mean()), "accuracy_low": interval.low}
+            metrics: dict[str, float | None] = {"accuracy": float(found.right.mean()), "accuracy_low": interval.low}
             metrics |= {"accuracy_high": interval.high, "roc_auc": None, "n": len(found.paths)}
             write_json(folder / "metrics.json", metrics)
             write_csv(folder / "training.csv", list(TRAINING[0]), [list(row.values()) for row in TRAINING])
