@@ -159,5 +159,5 @@ def head(header: Sequence[str], rows: Iterable[Sequence[object]], most: int, *, 
     """The first rows of words, at most so many, and which file has the others."""
     rows = list(rows)
     more = len(rows) - most
-    left_out = f"and {more} more, in {file}" if more > 0 else ""
+    left_out = f"the other {more} are in {file}" if more > 0 else ""
     return Table(header, rows[:most], texts=len(header), left_out=left_out)
