@@ -11,7 +11,7 @@ import pytest
 from penultimate.errors import UserError
 from penultimate.files import atomic
 from penultimate.files.text import read_json
-from penultimate.params import Data
+from penultimate.params import Classes, Data
 from penultimate.sources import catalogue
 from stages import fetch_data
 from tests.servers import Page, serving
@@ -50,8 +50,10 @@ def zipped(archive: Path, names: Iterable[str]) -> Path:
     return archive
 
 
-def fetch(source: object, *, watch: object | None = None, sha256: str | None = None) -> dict[str, Any]:
-    data = Data(source=str(source), watch=str(watch or source), sha256=sha256)
+def fetch(
+    source: object, *, watch: object | None = None, sha256: str | None = None, classes: Classes = "auto"
+) -> dict[str, Any]:
+    data = Data(source=str(source), watch=str(watch or source), sha256=sha256, classes=classes)
     return catalogue.fetch(data, into=Path("data/raw"))
 
 
