@@ -13,7 +13,7 @@ from penultimate import console, environment, params
 from penultimate.curation import duplicates, findings, inspection, splits
 from penultimate.curation.findings import Look
 from penultimate.dataset import manifest
-from penultimate.files.text import write_csv, write_json
+from penultimate.files.text import read_json, write_csv, write_json
 
 SHOWN = 5  # rejected pictures that are named on the terminal
 
@@ -25,6 +25,8 @@ def main() -> None:
         results = list(console.progress(pool.map(inspection.check, found), total=len(found), what="decode"))
     looked_at = [(picture, look) for picture, look in results if isinstance(look, Look)]
     rejected = [(picture.path, reason) for picture, reason in results if isinstance(reason, str)]
+    # What fetch_data could not bring is no file in data/raw, and missing all the same.
+    rejected += [(each["path"], each["reason"]) for each in read_json(Path("data/source.json"))["left_out"]]
     good, looks = [picture for picture, _ in looked_at], [look for _, look in looked_at]
     inspection.check_no_class_is_lost(found, good)
 
@@ -44,7 +46,7 @@ def main() -> None:
     for path, reason in rejected[:SHOWN]:
         console.warn(f"{path}: {reason}")
     if rejected:
-        console.warn(f"{len(rejected)} of {len(found)} pictures are left out, see data/rejected.csv")
+        console.warn(f"{len(rejected)} of {counts['pictures']} pictures are left out, see data/rejected.csv")
     for kind, count in Counter(finding.kind for finding in odd).items():
         console.say(f"to look at: {count} x {kind}, see data/findings.csv or the report")
     for split in manifest.SPLITS:

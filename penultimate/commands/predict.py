@@ -12,6 +12,7 @@ would take for a formula has a `'` in front; JSON lines have all names as they a
 import filecmp
 import glob
 import json
+import os
 import shutil
 import sys
 from argparse import ArgumentParser, Namespace
@@ -29,12 +30,13 @@ from penultimate.dataset import loading
 from penultimate.errors import UserError
 from penultimate.extraction import engines
 from penultimate.files.atomic import written_aside
+from penultimate.files.names import is_text, printable
 from penultimate.files.text import csv_writer
 from penultimate.imaging import crops, decoding
 from penultimate.networks.head import without_head
 from penultimate.networks.model import Model
 from penultimate.params import MODES
-from penultimate.sources import arrangement
+from penultimate.sources import walker
 
 Found = list[tuple[str, float]]  # classes with their probabilities, the most likely first
 Write = Callable[[Path, Found], None]
@@ -66,10 +68,11 @@ def run(given: Namespace) -> int:
     if given.out and given.out.suffix not in {".csv", ".jsonl"}:
         raise UserError(f"--out {given.out}: must end in .csv or .jsonl")
     model = Model.load(given.model or default_model())
-    paths = list(find(given.paths))
-    if not paths:
-        raise UserError("no pictures found in the paths given")
     unreadable: list[tuple[Path, str]] = []
+    paths = list(find(given.paths, unreadable))
+    total = len(paths) + len(unreadable)
+    if not total:
+        raise UserError("no pictures found in the paths given")
     top = min(given.top, len(model.classes))
     # What goes to the terminal beside the rows must not end up in them.
     with writer(given.out, top) as write, redirect_stdout(sys.stderr):
@@ -85,9 +88,9 @@ def run(given: Namespace) -> int:
         for path, reason in unreadable[:SHOWN]:
             console.warn(f"{path}: {reason}")
         if unreadable:
-            console.warn(f"{len(unreadable)} of {len(paths)} pictures could not be read, and are left out")
+            console.warn(f"{len(unreadable)} of {total} pictures could not be read, and are left out")
         if given.out:
-            console.say(f"{len(paths) - len(unreadable)} pictures classified: {given.out}")
+            console.say(f"{total - len(unreadable)} pictures classified: {given.out}")
     return SOME_UNREADABLE if unreadable else 0
 
 
@@ -104,19 +107,46 @@ def default_model() -> Path:
     raise UserError("no model in models/: run `dvc repro`, or say which: --model FILE")
 
 
-def find(paths: list[str]) -> Iterator[Path]:
-    """The files meant: a folder means all pictures below it, a glob what it matches, `-` a list on standard input."""
+def find(paths: list[str], left_out: list[tuple[Path, str]]) -> Iterator[Path]:
+    """The files meant: a folder means all pictures below it, a glob what it matches, `-` a list on standard input.
+
+    What cannot be a picture for another reason than its name goes to `left_out`, with the reason; files in folders that
+    are no pictures by their names, and system folders, are counted on the terminal.
+    """
     for text in paths:
-        path = Path(text).expanduser()
         if text == "-":
-            yield from find([line for line in sys.stdin.read().splitlines() if line.strip() not in {"", "-"}])
-        elif path.is_dir():
-            yield from sorted(p for p in path.rglob("*") if p.suffix.lower() in arrangement.PICTURES and p.is_file())
-        elif path.exists() or not glob.has_magic(text):
-            yield path
-        else:
-            matches = glob.glob(str(path), recursive=True)  # noqa: PTH207 (the pattern may be absolute)
-            yield from find([glob.escape(match) for match in sorted(matches)])
+            lines = os.fsdecode(sys.stdin.buffer.read()).split("\n")
+            listed = [line.removesuffix("\r") for line in lines]
+            yield from find([line for line in listed if line.strip() not in {"", "-"}], left_out)
+            continue
+        path = Path(text).expanduser()
+        matches = [path] if os.path.lexists(path) or not glob.has_magic(text) else matching(path)
+        if not matches:
+            left_out.append((path, "matches nothing"))
+        yield from dict.fromkeys(
+            found for match in matches for found in pictures_at(match, left_out)
+        )  # ** has all twice
+
+
+def matching(pattern: Path) -> list[Path]:
+    """What a glob matches, sorted; its first folders mean themselves where they are there, brackets and all."""
+    base, parts = Path(pattern.anchor), list(pattern.parts[bool(pattern.anchor) :])
+    while os.path.lexists(base / parts[0]):
+        base /= parts.pop(0)
+    found = glob.glob(str(Path(*parts)), root_dir=base, recursive=True)  # noqa: PTH207 (that one does not sort hidden names out)
+    return [base / name for name in sorted(found) if not any(map(walker.is_system, Path(name).parts))]
+
+
+def pictures_at(path: Path, left_out: list[tuple[Path, str]]) -> Iterator[Path]:
+    """The pictures of a folder, or the one file."""
+    entries = list(walker.walk(path).all_entries()) if path.is_dir() else [walker.entry_of(path)]
+    for line in walker.left_out_lines(entries):
+        console.warn(f"{printable(path)}: {line}")
+    for entry in entries:
+        if entry.kind == "picture" and is_text(entry.path):
+            yield entry.path
+        elif entry.kind in {"picture", "broken", "folder"}:
+            left_out.append((Path(printable(entry.path)), entry.reason or walker.NOT_TEXT))
 
 
 def classified(

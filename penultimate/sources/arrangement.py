@@ -55,9 +55,9 @@ def arrange(root: Path, shown: str, classes: Classes = "auto") -> Arrangement:
     for entry in entries:
         if entry.kind == "folder":
             raise UserError(f"{printable(entry.path)}: {entry.reason}")
-    _say_left_out(root, entries, shown)
     if not seen.count:
-        raise UserError(f"{shown}: no pictures in it ({', '.join(PICTURES)})")
+        held = "; ".join(walker.left_out_lines(entries))
+        raise UserError(f"{shown}: no pictures in it ({', '.join(PICTURES)}){': ' * bool(held)}{held}")
     groups: Groups = {}
     firsts, leaves = set[str](), set[str]()  # the classes by either rule
     bases = layout.bases_of(seen, shown, classes)
@@ -74,10 +74,11 @@ def arrange(root: Path, shown: str, classes: Classes = "auto") -> Arrangement:
             key = (base.split, parts[0]) if base.split else parts[:1]
             groups.setdefault(key, {})[PurePosixPath(base.split, *parts)] = entry.path
     _check(groups, shown, seen)
-    beside = {
-        parent for base in bases for parent in (*base.folder.path.parents, *[base.folder.path][bool(base.label) :])
-    }
-    if loose := sum(entry.kind == "picture" and entry.path.parent in beside for entry in entries):
+    above = {parent for base in bases for parent in base.folder.path.parents}
+    above |= {base.folder.path for base in bases if not base.label}
+    # A README is not missed.
+    _say_left_out(root, [e for e in entries if e.kind != "no picture" or e.path.parent not in above], shown)
+    if loose := sum(entry.kind == "picture" and entry.path.parent in above for entry in entries):
         console.say(f"{shown}: pictures left out because they lie beside the class folders: {loose:,}")
     if firsts != leaves:
         other, count = ("first", len(firsts)) if classes == "leaf" else ("leaf", len(leaves))

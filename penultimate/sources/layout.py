@@ -122,10 +122,13 @@ def bases_of(root: Folder, shown: str, classes: Classes) -> list[Base]:
     left: list[Folder] = []
     if not bases:
         if classes == "auto":
-            _require_plain(top, shown, root)
+            _require_both_splits(top, shown, root)
         left = _held_again(top)
         top.folders = [each for each in top.folders if each not in left]
         bases = [Base("", top)]
+    if classes == "auto":
+        for base in bases:
+            _require_different(base.folder.filled, [each.name for each in base.folder.filled], shown, root)
     left += _unused(root, [base.folder for base in bases])
     if left:
         names = sorted(printable(each.path.relative_to(root.path)) for each in left)
@@ -171,11 +174,11 @@ def _splits_of(top: Folder, shown: str) -> list[Base]:
     unlabelled = []
     for word in (word for word in HELD_OUT if word in family):
         val = unwrapped(family[word], known=names)
+        if others and (len(names) < 2 or len(val.filled) > 1) and names.isdisjoint(each.name for each in val.filled):
+            return []
         if not val.filled or (len(val.filled) == 1 and val.filled[0].name not in names and not val.filled[0].filled):
             unlabelled.append(family[word].name)
             continue
-        if others and names.isdisjoint(each.name for each in val.filled):
-            return []
         also = ", which serves as val" if SPLIT_OF[word] == "test" else ""
         console.say(f"{shown}: train is {printable(train.name)}, val is {printable(family[word].name)}{also}")
         return [Base("train", train), Base("val", val)]
@@ -230,21 +233,18 @@ def _held_again(top: Folder) -> list[Folder]:
     ]
 
 
-def _require_plain(top: Folder, shown: str, root: Folder) -> None:
-    """Refuse what may be a split that lacks its other half, or classes below those that seem to be."""
-    filled = top.filled
-    if len(filled) > 1:
-        for each in filled:
-            word, others = split_word(each.name)
-            if word and not others and each.filled and not each.pictures:
-                wanted = ", ".join(HELD_OUT if SPLIT_OF[word] == "train" else SPLITS["train"])
-                raise refusal(
-                    shown,
-                    f"has a split folder {printable(each.name)}, but none of {wanted} beside it "
-                    "(if it is a class: data.classes: first)",
-                    root,
-                )
-    _require_different(filled, [each.name for each in filled], shown, root)
+def _require_both_splits(top: Folder, shown: str, root: Folder) -> None:
+    """Refuse what may be a split that lacks its other half."""
+    for each in top.filled if len(top.filled) > 1 and not _pair(top) else []:
+        word, others = split_word(each.name)
+        if word and not others and each.filled and not each.pictures:
+            wanted = ", ".join(HELD_OUT if SPLIT_OF[word] == "train" else SPLITS["train"])
+            raise refusal(
+                shown,
+                f"has a split folder {printable(each.name)}, but none of {wanted} beside it (if it is a class: "
+                "data.classes: first)",
+                root,
+            )
 
 
 def _require_different(folders: list[Folder], names: list[str], shown: str, root: Folder) -> None:
