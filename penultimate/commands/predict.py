@@ -122,7 +122,7 @@ def find(paths: list[str], left_out: list[tuple[Path, str]]) -> Iterator[Path]:
         path = Path(text).expanduser()
         matches = [path] if os.path.lexists(path) or not glob.has_magic(text) else matching(path)
         if not matches:
-            left_out.append((path, "matches nothing"))
+            left_out.append((Path(printable(path)), "matches nothing"))
         yield from dict.fromkeys(
             found for match in matches for found in pictures_at(match, left_out)
         )  # ** has all twice

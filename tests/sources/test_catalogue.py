@@ -94,7 +94,7 @@ def test_a_folder_is_copied_and_described(tmp_path: Path, capsys: pytest.Capture
     assert not copy.samefile(photos / "cats/1.jpg")
     said = capsys.readouterr()
     assert "photos: 6 pictures in 2 classes: 5 cats, 1 dogs" in said.out
-    assert "no pictures (.jpg, .jpeg, .png, .ppm, .bmp, .pgm, .tif, .tiff, .webp): 2 (1 .txt, 1 .zip)" in said.out
+    assert "no pictures (.jpg, .jpeg, .png, .ppm, .bmp, .pgm, .tif, .tiff, .webp): 2 (1 .zip, 1 .txt)" in said.out
     assert "hidden or of the system: 3 (1 .git, 1 __MACOSX, 1 .DS_Store)" in said.out
     assert "beside the class folders: 1" in said.out
     assert said.err == ""
