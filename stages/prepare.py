@@ -25,8 +25,7 @@ def main() -> None:
         results = list(console.progress(pool.map(inspection.check, found), total=len(found), what="decode"))
     looked_at = [(picture, look) for picture, look in results if isinstance(look, Look)]
     rejected = [(picture.path, reason) for picture, reason in results if isinstance(reason, str)]
-    # What fetch_data could not bring is no file in data/raw, and missing all the same.
-    rejected += [(each["path"], each["reason"]) for each in read_json(Path("data/source.json"))["left_out"]]
+    rejected += left_out_before()
     good, looks = [picture for picture, _ in looked_at], [look for _, look in looked_at]
     inspection.check_no_class_is_lost(found, good)
 
@@ -54,6 +53,13 @@ def main() -> None:
         console.say(
             f"{split}: {in_class.total()} pictures ({', '.join(f'{n} {k}' for k, n in sorted(in_class.items()))})"
         )
+
+
+def left_out_before() -> list[tuple[str, str]]:
+    """The pictures that fetch_data could not bring, and why: no files in data/raw, and missing all the same."""
+    source = Path("data/source.json")
+    about = read_json(source) if source.exists() else {}  # data/raw may be laid out by hand
+    return [(each["path"], each["reason"]) for each in about.get("left_out", [])]
 
 
 if __name__ == "__main__":

@@ -99,7 +99,9 @@ def document(
             f"Left out: {len(rejected)}", html.table(["picture", "reason"], [list(row.values()) for row in rejected])
         ),
         *odd_pictures(options.evaluate.pictures),
-        html.section("Data", html.table(["", ""], list({**source, "left_out": len(source["left_out"])}.items()))),
+        html.section(
+            "Data", html.table(["", ""], list({**source, "left_out": len(source.get("left_out", []))}.items()))
+        ),
         html.section("Backbone", html.table(["", ""], list(backbone.items()))),
         html.section("Parameters", html.preformatted(json.dumps(shareable(options.model_dump()), indent=2))),
     ]

@@ -118,27 +118,31 @@ def bases_of(root: Folder, shown: str, classes: Classes) -> list[Base]:
     top = unwrapped(root)
     if top.pictures and not top.filled:
         raise refusal(shown, "pictures lie directly in it: put each class into a folder of its own", root)
-    bases = _splits_of(top, shown) or _classes_above_splits(top, shown, root)
-    left: list[Folder] = []
+    bases = _splits_of(top, shown) or _classes_above_splits(top, shown, root, classes)
     if not bases:
         if classes == "auto":
             _require_both_splits(top, shown, root)
-        left = _held_again(top)
-        top.folders = [each for each in top.folders if each not in left]
+        if classes != "first" and (again := _held_again(top)):
+            top.folders = [each for each in top.folders if each not in again]
+            names = _some([each.name for each in again])
+            console.say(
+                f"{shown}: left out: {names}, with folders of the same names again (if classes: data.classes: first)"
+            )
         bases = [Base("", top)]
-    if classes == "auto":
-        for base in bases:
+    for base in bases:
+        if classes == "auto" and not base.label:
             _require_different(base.folder.filled, [each.name for each in base.folder.filled], shown, root)
-    left += _unused(root, [base.folder for base in bases])
+    left = _unused(root, [base.folder for base in bases])
     if left:
-        names = sorted(printable(each.path.relative_to(root.path)) for each in left)
-        console.say(f"{shown}: left out: {', '.join(names)}")
+        console.say(
+            f"{shown}: left out: {', '.join(sorted(printable(each.path.relative_to(root.path)) for each in left))}"
+        )
     return bases
 
 
 def _unused(folder: Folder, used: list[Folder]) -> list[Folder]:
     """The folders beside those that are used, and beside what holds those."""
-    if any(folder is each for each in used):
+    if folder in used:
         return []
     if not any(folder.path in each.path.parents for each in used):
         return [folder]
@@ -152,11 +156,12 @@ def _pair(folder: Folder) -> dict[str, Folder]:
         word, others = split_word(each.name)
         if word:
             families.setdefault(others, {}).setdefault(word, each)
-    pairs = [
-        family for family in families.values() if {SPLIT_OF[word] for word in family} >= {"train"} and len(family) > 1
-    ]
-    pairs = [family for family in pairs if {SPLIT_OF[word] for word in family} != {"train"}]
-    return families[()] if families.get(()) in pairs else pairs[0] if len(pairs) == 1 else {}
+    pairs = {
+        others: family
+        for others, family in families.items()
+        if "train" in (splits := {SPLIT_OF[word] for word in family}) and len(splits) > 1
+    }
+    return pairs.get((), {}) or (next(iter(pairs.values())) if len(pairs) == 1 else {})
 
 
 def _splits_of(top: Folder, shown: str) -> list[Base]:
@@ -191,7 +196,7 @@ def _splits_of(top: Folder, shown: str) -> list[Base]:
     return [Base("", train)]
 
 
-def _classes_above_splits(top: Folder, shown: str, root: Folder) -> list[Base]:
+def _classes_above_splits(top: Folder, shown: str, root: Folder, classes: Classes) -> list[Base]:
     """The splits of each class, where every class has its own; none where no folder has."""
     pairs = {each.name: _pair(unwrapped(each)) for each in top.filled}
     having = [name for name, pair in pairs.items() if pair]
@@ -218,7 +223,8 @@ def _classes_above_splits(top: Folder, shown: str, root: Folder) -> list[Base]:
         for label, each in zip(pairs, words, strict=True)
         for split, found in (("train", "train"), ("val", held_out))
     ]
-    _require_different([base.folder for base in bases if base.split == "train"], list(pairs), shown, root)
+    if classes == "auto":
+        _require_different([base.folder for base in bases if base.split == "train"], list(pairs), shown, root)
     return bases
 
 

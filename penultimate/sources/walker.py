@@ -53,7 +53,7 @@ class Entry:
     behind_link: bool = False
 
 
-@dataclass
+@dataclass(eq=False)
 class Folder:
     """A folder that was walked: the folders in it, and all else, both sorted by name."""
 

@@ -9,6 +9,7 @@ from penultimate.params import Classes
 from penultimate.sources import arrangement
 
 Counts = dict[str, object]
+SPLIT = ("train", "test")
 AB = {"a": 2, "b": 2}
 
 
@@ -145,6 +146,11 @@ def test_nested_classes_are_the_first_or_the_leaves(tmp_path: Path, capsys: pyte
     years = collection(tmp_path / "years", {**below("2019", "a", "b"), **below("2020", "a", "b")})
     assert seen(years, "leaf") == {"a": 4, "b": 4}
     assert seen(years, "first") == {"2019": 4, "2020": 4}
+    folds = collection(tmp_path / "folds", {f"fold{i}/{split}/{c}": 1 for i in (1, 2) for split in SPLIT for c in "ab"})
+    assert seen(folds, "leaf") == {"train": AB, "val": AB}
+    copied = collection(tmp_path / "copied", {**below("Plant", "a", "b"), **below("Plant/Plant", "a", "b")})
+    assert seen(copied, "leaf") == AB
+    assert seen(copied, "first") == {**AB, "Plant": 4}
 
 
 def test_what_serves_as_val_and_what_is_left_out_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
