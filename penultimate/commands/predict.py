@@ -119,7 +119,7 @@ def find(paths: list[str], left_out: list[tuple[Path, str]]) -> Iterator[Path]:
             listed = [line.removesuffix("\r") for line in lines]
             yield from find([line for line in listed if line.strip() not in {"", "-"}], left_out)
             continue
-        path = Path(text).expanduser()
+        path = Path(os.path.expanduser(text))  # noqa: PTH111 (Path's refuses ~ before a name that is no user's)
         matches = [path] if os.path.lexists(path) or not glob.has_magic(text) else matching(path)
         if not matches:
             left_out.append((Path(printable(path)), "matches nothing"))
@@ -139,7 +139,7 @@ def matching(pattern: Path) -> list[Path]:
 
 def pictures_at(path: Path, left_out: list[tuple[Path, str]]) -> Iterator[Path]:
     """The pictures of a folder, or the one file."""
-    entries = list(walker.walk(path).all_entries()) if path.is_dir() else [walker.entry_of(path)]
+    entries = list(walker.walk(path).all_entries()) if walker.is_folder(path) else [walker.entry_of(path)]
     for line in walker.left_out_lines(entries):
         console.warn(f"{printable(path)}: {line}")
     for entry in entries:

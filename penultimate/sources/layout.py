@@ -59,6 +59,7 @@ MASK_WORDS = frozenset(
 )
 MASK_ENDING = re.compile(r"[ _-](?:mask|gt|seg|segmentation|label)(?:[ _-]?\d+)?$", re.IGNORECASE)
 THROUGHOUT = 0.9  # share of the pictures
+HOW = "data.classes (or init --classes)"
 EXPECTED = "a folder per class, or train and val with a folder per class each"
 MOST_SHOWN, MOST_LEVELS = 6, 3  # folders beside, and in, each other in a message
 
@@ -248,7 +249,7 @@ def _require_both_splits(top: Folder, shown: str, root: Folder) -> None:
             raise refusal(
                 shown,
                 f"has a split folder {printable(each.name)}, but none of {wanted} beside it (if it is a class: "
-                "data.classes: first)",
+                f"{HOW}: first)",
                 root,
             )
 
@@ -262,8 +263,8 @@ def _require_different(folders: list[Folder], names: list[str], shown: str, root
     if len(common) > 1 and len(common) >= len(union) / 2:
         raise refusal(
             shown,
-            f"{_some(names)} hold the same folders ({_some(sorted(union))}): say which are the classes, "
-            f"data.classes: first ({_some(names)}) or leaf ({_some(sorted(union))}, each over all), or take one "
+            f"{_some(names)} hold the same folders ({_some(sorted(union))}): say which are the classes, by "
+            f"{HOW}: first ({_some(names)}) or leaf ({_some(sorted(union))}, each over all), or take one "
             f"folder alone, such as {printable(folders[0].path.relative_to(root.path))}",
             root,
         )

@@ -25,7 +25,7 @@ TO_CONVERT = frozenset(
 SYSTEM_NAMES = frozenset(
     (
         *("@eadir", "@tmp", "@sharebin", "@recycle", "@recently-snapshot", "#recycle", "#snapshot"),
-        *("$recycle.bin", "recycler", "system volume information", "found.000", "thumbs.db", "desktop.ini"),
+        *("$recycle.bin", "system volume information", "found.000", "thumbs.db", "desktop.ini"),
         *("__macosx", "network trash folder", "temporary items", "lost+found", "__pycache__"),
     )
 )
@@ -95,9 +95,14 @@ def walk(root: Path) -> Folder:
 
 def entry_of(path: Path) -> Entry:
     """A file that is named by the user, whatever its name ends in: a picture, or broken."""
-    reason = "" if path.is_file() else _instead(path)
+    reason = "" if _is(path.is_file) else _instead(path)
     reason = reason or ("" if is_text(path) else NOT_TEXT)
     return Entry(path, "broken" if reason else "picture", reason)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a path is a folder; no error where that cannot be told, as of a name that is too long."""
+    return _is(path.is_dir)
 
 
 def is_system(name: str) -> bool:
@@ -161,8 +166,9 @@ def _instead(path: Path) -> str:
     """What a path is that is no file."""
     try:
         mode = path.stat().st_mode
-    except OSError as error:
-        return f"a link to nowhere ({error.strerror})" if path.is_symlink() else f"cannot be read: {error.strerror}"
+    except (OSError, ValueError) as error:  # the latter of a name with a zero byte
+        reason = getattr(error, "strerror", None) or error
+        return f"a link to nowhere ({reason})" if _is(path.is_symlink) else f"cannot be read: {reason}"
     return next((name for test, name in SPECIAL.items() if test(mode)), "a folder") + ", no file"
 
 
@@ -174,7 +180,7 @@ def unwatchable(root: Path) -> str:
     """
     below = (Path(folder, name) for folder, _, names in os.walk(root) for name in names)
     for path in below if root.is_dir() else [root]:
-        if not path.is_file():
+        if not _is(path.is_file):
             return f"{printable(path)}: {_instead(path)}"
         if not is_text(path):
             return f"{printable(path)}: {NOT_TEXT}"

@@ -64,6 +64,12 @@ def test_what_is_no_file_is_never_opened_and_what_has_no_text_for_a_name_is_name
         pictures_found, others = found(*paths)
         assert "P[1]/b.jpg" in pictures_found
         assert others == left_out
+    for name, reason in {
+        "~no-such-user/1.jpg": "No such file or directory",
+        "x" * 300: "File name too long",
+        "a\0b": "embedded null byte",
+    }.items():
+        assert found(name) == ([], {name: f"cannot be read: {reason}"})
     assert found("none.jpg") == ([], {"none.jpg": "cannot be read: No such file or directory"})
 
 

@@ -85,7 +85,8 @@ def test_understood(tmp_path: Path, folders: dict[str, int | list[str]], expecte
          "its folder x holds train, val, and data beside it does not: take one of them alone, such as x"),
         ({**below("a", "train", "test"), "b/train": 2}, "its folder a holds test, train, and b beside it does not"),
         ({**below("2019", "a", "b"), **below("2020", "a", "b")},
-         "2019, 2020 hold the same folders (a, b): say which are the classes, data.classes: first (2019, 2020) or"),
+         "2019, 2020 hold the same folders (a, b): say which are the classes, by data.classes (or init --classes): "
+         "first (2019, 2020) or leaf (a, b, each over all), or take one folder alone, such as 2019"),
         ({f"fold{i}/{split}/{label}": 1 for i in range(5) for split in ("train", "test") for label in "ab"},
          "fold0, fold1, fold2, fold3, fold4 hold the same folders (a, b)"),
         ({**below("C-NMC_training_data/fold_0", "all", "hem"), **below("C-NMC_training_data/fold_1", "all", "hem"),
