@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from penultimate.files.names import is_text, printable
 
@@ -89,7 +89,7 @@ class Folder:
 
 def walk(root: Path) -> Folder:
     """Look at all that lies in a folder; `root` itself may have any name, and where it cannot be read, is an entry."""
-    found = _walk(root, level=0, above=frozenset(), behind_link=False, is_named=True)
+    found = _walk(root, _Way())
     return found if isinstance(found, Folder) else Folder(root, entries=[found])
 
 
@@ -115,23 +115,28 @@ def is_picture(name: str) -> bool:
     return name.lower().endswith(PICTURES)
 
 
-def _walk(
-    path: Path, *, level: int, above: frozenset[tuple[int, int]], behind_link: bool, is_named: bool
-) -> Folder | Entry:
-    """`above`: device and number of each folder on the way; `is_named`: whether all their names are text."""
+class _Way(NamedTuple):
+    """How the walk came to a folder: which folders lie above (device and number), and what holds for all below."""
+
+    above: frozenset[tuple[int, int]] = frozenset()
+    behind_link: bool = False
+    is_named: bool = True  # by text
+
+
+def _walk(path: Path, way: _Way) -> Folder | Entry:
     try:
         real = path.stat()
-        if (identity := (real.st_dev, real.st_ino)) in above:
-            return Entry(path, "folder", "a link that leads back to a folder above it: remove the link", behind_link)
-        if level > MOST_LEVELS:
-            return Entry(path, "folder", f"lies more than {MOST_LEVELS} folders deep", behind_link)
+        if (identity := (real.st_dev, real.st_ino)) in way.above:
+            raise OSError(0, "a link that leads back to a folder above it: remove the link")
+        if len(way.above) > MOST_LEVELS:
+            raise OSError(0, f"lies more than {MOST_LEVELS} folders deep")
         with os.scandir(path) as scanned:
             items = sorted(scanned, key=lambda item: item.name)
     except OSError as error:
-        return Entry(path, "folder", error.strerror or str(error), behind_link)
-    folder = Folder(path)
+        return Entry(path, "folder", error.strerror or str(error), way.behind_link)
+    folder, way = Folder(path), way._replace(above=way.above | {identity})
     for item in items:
-        found = _look(item, level=level, above=above | {identity}, behind_link=behind_link, is_named=is_named)
+        found = _look(item, way)
         if isinstance(found, Folder):
             folder.folders.append(found)
         else:
@@ -139,20 +144,18 @@ def _walk(
     return folder
 
 
-def _look(
-    item: os.DirEntry[str], *, level: int, above: frozenset[tuple[int, int]], behind_link: bool, is_named: bool
-) -> Folder | Entry:
-    path, is_named = Path(item.path), is_named and is_text(item.name)
+def _look(item: os.DirEntry[str], way: _Way) -> Folder | Entry:
+    path, is_named = Path(item.path), way.is_named and is_text(item.name)
     if is_system(item.name):
-        return Entry(path, "system", "hidden, or of the system", behind_link)
+        return Entry(path, "system", "hidden, or of the system", way.behind_link)
     if _is(item.is_dir):
-        behind_link = behind_link or item.is_symlink()
-        return _walk(path, level=level + 1, above=above, behind_link=behind_link, is_named=is_named)
+        behind_link = way.behind_link or item.is_symlink()
+        return _walk(path, way._replace(behind_link=behind_link, is_named=is_named))
     if not _is(item.is_file):
-        return Entry(path, "broken", _instead(path), behind_link)
+        return Entry(path, "broken", _instead(path), way.behind_link)
     if not is_picture(item.name):
-        return Entry(path, "no picture", "no picture, by its name", behind_link)
-    return Entry(path, "picture" if is_named else "broken", "" if is_named else NOT_TEXT, behind_link)
+        return Entry(path, "no picture", "no picture, by its name", way.behind_link)
+    return Entry(path, "picture" if is_named else "broken", "" if is_named else NOT_TEXT, way.behind_link)
 
 
 def _is(asked: Callable[[], bool]) -> bool:
