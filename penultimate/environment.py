@@ -12,7 +12,10 @@
 
 import json
 import os
+import shutil
+import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from penultimate.errors import UserError
@@ -33,6 +36,23 @@ def cache_folder(name: str) -> Path:
     folder = project_root() / ".cache" / name
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def remove_abandoned(parent: Path, *, days: float) -> None:
+    """Remove the folders in `parent` in which nothing was written for so many days."""
+    for folder in parent.iterdir():
+        with suppress(OSError):
+            newest = max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
+            if time.time() - newest > 86_400 * days:
+                shutil.rmtree(folder)
+
+
+def have_a_home() -> None:
+    """Give a user without a home (`docker run --user 12345`) a passing one: OpenVINO, among others, ends without."""
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = tempfile.mkdtemp(prefix="home-")
 
 
 def log(**facts: object) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from penultimate import console, params
+from penultimate.dataset import manifest
 from penultimate.errors import UserError
 from penultimate.evaluation.predictions import Predictions
 from penultimate.files.text import read_json, write_csv, write_json, write_text
@@ -24,7 +25,8 @@ def main() -> None:
     if found[this].paths != found[other].paths:
         raise UserError("the two modes were measured on different pictures: run `dvc repro` to measure both again")
 
-    groups = np.arange(len(found[this].paths))
+    _, val = manifest.read()
+    groups = np.array(val.at(found[this].paths).groups)
     versus = comparison.versus(found[this].right, found[other].right, groups)
     write_json(Path("results/metrics.json"), metrics[this] | {"vs_other": versus})
     write_csv(page.LABEL_ERRORS, page.LABEL_ERROR_COLUMNS, page.find_label_errors(), for_people=True)

@@ -30,6 +30,8 @@ def main() -> None:
     device = devices.device()
     model = Model.load(Path(f"models/{mode}.safetensors"))
     _, val = manifest.read()
+    if val.classes != model.classes:
+        raise UserError(f"models/{mode}.safetensors knows other classes than data/manifest.csv: run `dvc repro`")
     logits = logits_from_cache(model, val) if mode == "linear" else logits_of(model, val, device)
     found = Predictions(
         paths=[picture.path for picture in val.pictures],
@@ -38,25 +40,22 @@ def main() -> None:
         probabilities=logits.double().softmax(1).numpy(),
     )
 
-    summary = scores.summary(
-        found.labels, found.probabilities, bins=options.calibration_bins, groups=np.arange(len(found.paths))
-    )
+    groups = np.array(val.groups)
+    summary = scores.summary(found.labels, found.probabilities, bins=options.calibration_bins, groups=groups)
     write_json(results / "metrics.json", summary)
     found.save(results / "predictions.csv")
     curves.write_curves(results, found, bins=options.calibration_bins)
+    low, high = summary["accuracy_low"], summary["accuracy_high"]
+    counted = f"{summary['n']} pictures" + (f" of {summary['groups']} groups" if "groups" in summary else "")
     console.say(
-        f"{mode}: accuracy {summary['accuracy']:.4f} "
-        f"[{summary['accuracy_low']:.4f}, {summary['accuracy_high']:.4f}] on {summary['n']} pictures of val; "
+        f"{mode}: accuracy {summary['accuracy']:.4f} [{low:.4f}, {high:.4f}] on {counted} of val; "
         f"model: {model.made_by['chosen']}"
     )
 
 
 def logits_from_cache(model: Model, val: manifest.Split) -> Tensor:
     """The head alone, on the cached features of val: the whole network's logits without a pass through it."""
-    cached = vectors.Features.load(Path("data/features/val.safetensors"))
-    if cached.hashes() != [picture.sha256 for picture in val.pictures]:
-        raise UserError("data/features/val.safetensors holds other pictures than data/manifest.csv: run `dvc repro`")
-    return model.logits(cached.features[:, 0])
+    return model.logits(vectors.centre_features("val", val.hashes))
 
 
 def logits_of(model: Model, val: manifest.Split, device: torch.device) -> Tensor:

@@ -49,7 +49,13 @@ def main() -> None:
             classes=train.classes,
             preprocessing=preprocessing,
             precision=trainer.step.precision,
-            made_by={"stage": "finetune", "chosen": chosen, "chosen_on": chosen_on, **options.model_dump()},
+            made_by={
+                "stage": "finetune",
+                "weights": backbone.source,
+                "chosen": chosen,
+                "chosen_on": chosen_on,
+                **options.model_dump(),
+            },
         ).save(Path("models/finetune.safetensors"))
 
 

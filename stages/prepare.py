@@ -11,7 +11,7 @@ from pathlib import Path
 
 from penultimate import console, environment, params
 from penultimate.curation import duplicates, findings, inspection, splits
-from penultimate.curation.findings import Look
+from penultimate.curation.inspection import Inspected, Rejected
 from penultimate.dataset import manifest
 from penultimate.files.text import read_json, write_csv, write_json
 
@@ -22,20 +22,17 @@ def main() -> None:
     options = params.load().prepare
     found = inspection.find_pictures()
     with ThreadPoolExecutor(environment.workers()) as pool:
-        results = list(console.progress(pool.map(inspection.check, found), total=len(found), what="decode"))
-    looked_at = [(picture, look) for picture, look in results if isinstance(look, Look)]
-    rejected = [(picture.path, reason) for picture, reason in results if isinstance(reason, str)]
+        results = list(console.progress(pool.map(inspection.inspect, found), total=len(found), what="decode"))
+    inspected = [result for result in results if isinstance(result, Inspected)]
+    rejected = [(result.path, result.reason) for result in results if isinstance(result, Rejected)]
     rejected += left_out_before()
-    good, looks = [picture for picture, _ in looked_at], [look for _, look in looked_at]
-    inspection.check_no_class_is_lost(found, good)
+    inspection.check_no_class_is_lost(found, inspected)
 
-    hashes = [picture.sha256 for picture in good]
-    alike = duplicates.find(hashes, [look.bits for look in looks])
-    groups = alike.names(hashes)
-    pictures = splits.stratified(good, options, groups)
-    kept, dropped = splits.assign(pictures, options, groups)
-    odd = findings.findings(pictures, looks, alike, kept)
-    counts = findings.counts(pictures, alike, odd, kept, unreadable=len(rejected), leaks=len(dropped))
+    known, large = duplicates.grouped(inspection.with_white(inspected))
+    pictures = splits.stratified(known, options)
+    kept, dropped = splits.assign(pictures, options)
+    odd = findings.findings(pictures, large, kept)
+    counts = findings.counts(pictures, large, odd, kept, unreadable=len(rejected), leaks=len(dropped))
     rejected += [(picture.path, reason) for picture, reason in dropped]
     manifest.write(kept)
     write_csv(Path("data/rejected.csv"), ("path", "reason"), sorted(rejected), for_people=True)
@@ -46,6 +43,9 @@ def main() -> None:
         console.warn(f"{path}: {reason}")
     if rejected:
         console.warn(f"{len(rejected)} of {counts['pictures']} pictures are left out, see data/rejected.csv")
+    if counts["leaks_kept"]:
+        why = "prepare.leakage = keep" if options.leakage == "keep" else "their class has no others"
+        console.warn(f"{counts['leaks_kept']} pictures of train stay there though val has them too: {why}")
     for kind, count in Counter(finding.kind for finding in odd).items():
         console.say(f"to look at: {count} x {kind}, see data/findings.csv or the report")
     for split in manifest.SPLITS:

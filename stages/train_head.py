@@ -28,7 +28,9 @@ def main() -> None:
         return on_train, on_val
 
     with TrainingLog(Path("results/linear/training.csv"), say=options.solver == "sgd") as log:
-        trained = training.train(train.features, train.labels, len(classes), options, log=log, measure=measure)
+        trained = training.train(
+            train.features, train.labels, len(classes), options, groups=train.groups, log=log, measure=measure
+        )
 
     layer = {f"{backbone.head}.weight": trained.head.weight, f"{backbone.head}.bias": trained.head.bias}
     Model(
@@ -40,6 +42,7 @@ def main() -> None:
         precision=train.precision,
         made_by={
             "stage": "train_head",
+            "weights": backbone.source,
             "chosen": trained.chosen,
             "chosen_on": trained.chosen_on,
             **options.model_dump(),

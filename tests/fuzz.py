@@ -31,7 +31,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from penultimate.curation import duplicates
+from penultimate.curation import hashing
 from penultimate.errors import UserError
 from penultimate.imaging import crops, decoding, png
 from penultimate.sources import archives
@@ -259,7 +259,7 @@ def decode(content: bytes) -> str:
         assert short_cut is None or np.array_equal(short_cut, np.asarray(decoding.decode(path)))
         assert decoding.inspect(path).image.mode == image.mode
         assert crops.centre_view(image, 8).shape == (8, 8, 3)
-        duplicates.perceptual_hash(image)
+        hashing.perceptual_hashes(image)
         return "accepted"
 
 

@@ -1,7 +1,7 @@
 """Write a trained model for use elsewhere, with a model card beside it.
 
-penultimate export --format onnx --out classifier.onnx
-penultimate export --format torchscript --out classifier.pt --model models/linear.safetensors
+penultimate export --format onnx --out classifier.onnx     # needs pip install -e '.[onnx]'
+penultimate export --format torchscript --out exported/ --model models/linear.safetensors    # exported/linear.pt
 
 It takes float32 (N, 3, S, S), normalised, and gives logits (N, classes), for any N. Classes and preprocessing are in
 its metadata. ONNX and TorchScript files are kept only if they give what the model gives.
@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from penultimate import console
-from penultimate.commands import model_card
-from penultimate.commands.predict import default_model
+from penultimate.code import ROOT
+from penultimate.commands import model_card, model_file
 from penultimate.compute import devices
 from penultimate.errors import UserError
 from penultimate.files.atomic import written_aside
@@ -36,10 +36,8 @@ OPSET = 18
 def add_to(parser: ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("--format", choices=list(FORMATS), required=True)
-    parser.add_argument("--out", type=Path, required=True, help="the file; its model card is FILE.md")
-    parser.add_argument(
-        "--model", type=Path, help="default: models/finetune.safetensors, else models/linear.safetensors"
-    )
+    parser.add_argument("--out", required=True, help="the file, or a folder for it; its model card is FILE.md")
+    model_file.add_to(parser)
 
 
 def run(given: Namespace) -> int:
@@ -48,15 +46,30 @@ def run(given: Namespace) -> int:
     Raises:
         UserError: there is no model, a package is missing, or the exported model gives something else.
     """
-    source = given.model or default_model()
+    model = model_file.load(given.model)
+    assert model.file is not None
+    out = target(given.out, model.file, given.format)
     devices.settle()
-    model = Model.load(source)
-    with written_aside(given.out) as aside:
-        FORMATS[given.format](model, source, aside)
-    card = given.out.with_name(given.out.name + ".md")
-    write_text(card, model_card.text(model, source, given.out))
-    console.say(f"{given.out} ({given.out.stat().st_size / 1e6:.1f} MB), described in {card}")
+    with written_aside(out) as aside:
+        FORMATS[given.format](model, model.file, aside)
+    card = out.with_name(out.name + ".md")
+    write_text(card, model_card.text(model, model.file, out))
+    console.say(f"{out} ({out.stat().st_size / 1e6:.1f} MB), described in {card}")
     return 0
+
+
+def target(out: str, source: Path, form: str) -> Path:
+    """The file to write: `out` itself, or in the folder `out` one named after the model.
+
+    Raises:
+        UserError: it is the model itself.
+    """
+    path = Path(out)
+    if out.endswith("/") or path.is_dir():
+        path /= source.stem + SUFFIXES[form]
+    if path.exists() and path.samefile(source):
+        raise UserError(f"--out {out}: is the model itself; say another file")
+    return path
 
 
 def metadata(model: Model) -> dict[str, str]:
@@ -77,9 +90,7 @@ def to_onnx(model: Model, _: Path, out: Path) -> None:
         import onnxruntime
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise UserError(
-            f"ONNX needs the package {error.name}: pip install 'penultimate[onnx]', or -e '.[onnx]' in a clone"
-        ) from None
+        raise UserError(f"ONNX needs the package {error.name or error}: {installation()}") from None
 
     with warnings.catch_warnings(action="ignore"):
         batch = torch.export.Dim("batch")
@@ -99,6 +110,13 @@ def to_onnx(model: Model, _: Path, out: Path) -> None:
     onnx.save(proto, out)
     session = onnxruntime.InferenceSession(out.read_bytes(), providers=["CPUExecutionProvider"])
     _check(model, lambda pixels: torch.from_numpy(session.run(None, {"pixels": pixels.numpy()})[0]))
+
+
+def installation() -> str:
+    """The command that installs what ONNX needs, where this package lies in a clone or a project, and elsewhere."""
+    if not (ROOT / "pyproject.toml").is_file():
+        return "pip install onnx onnxscript onnxruntime"
+    return f"pip install -e '{'.' if Path.cwd().samefile(ROOT) else ROOT}[onnx]'"
 
 
 def to_torchscript(model: Model, _: Path, out: Path) -> None:
@@ -131,6 +149,7 @@ def _check(model: Model, exported: Callable[[Tensor], Tensor]) -> None:
             raise UserError(f"the exported model's logits differ by {difference:.2g} from the model's: not kept")
 
 
+SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt", "safetensors": ".safetensors"}
 FORMATS: dict[str, Callable[[Model, Path, Path], None]] = {
     "onnx": to_onnx,
     "torchscript": to_torchscript,

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from penultimate.commands.provenance import Lock
+from penultimate.console import counts_in_words
 from penultimate.evaluation.predictions import Predictions
 from penultimate.files.text import read_json
 from penultimate.networks.model import Model
@@ -19,18 +21,27 @@ def plain(text: object) -> str:
 
 
 def text(model: Model, source: Path, exported: Path) -> str:
-    """The card, in Markdown. Data and metrics are there if `source` lies in its project."""
-    mode, project = MODE_OF[model.made_by["stage"]], source.resolve().parent.parent
-    at_home = source.resolve() == project / "models" / f"{mode}.safetensors"
+    """The card, in Markdown. Data and metrics are there if `source` lies in its project, and they are of this file."""
+    stage, folder = model.made_by["stage"], source.parent.resolve()  # the file itself may be a link into DVC's cache
+    project, mode = folder.parent, MODE_OF[stage]
+    lock, file, results = Lock(project), f"models/{mode}.safetensors", f"results/{mode}"
+    at_home = folder / source.name == project / file
+    evaluate, numbers = f"evaluate@{mode}", (f"{results}/metrics.json", f"{results}/predictions.csv")
+    has_data = at_home and lock.is_as_written(stage, file) and lock.is_as_written("fetch_data", "data/source.json")
+    measured = at_home and lock.is_as_read(evaluate, file) and lock.is_as_written(evaluate, *numbers)
+    not_measured = f"Not measured: `dvc repro {evaluate}` measures it." if at_home else "Not measured here."
     lines = [
         f"# {plain(exported.name)}",
         "",
         f"{plain(model.architecture)} that tells {len(model.classes)} classes apart: "
         f"{', '.join(map(plain, model.classes))}.",
-        *(_how(model, mode)),
-        *(_data(project / "data/source.json") if at_home else []),
-        *(_metrics(project / "results" / mode) if at_home else ["", "## How good", "", "Not measured here."]),
-        *_limits(model),
+        *_how(model, mode),
+        *(_data(project / "data/source.json") if has_data else []),
+        "",
+        "## How good",
+        "",
+        *(_metrics(model, project / results) if measured else [not_measured]),
+        *_limits(model, measured=measured),
     ]
     return "\n".join(lines) + "\n"
 
@@ -51,22 +62,24 @@ def _how(model: Model, mode: str) -> list[str]:
 
 
 def _data(path: Path) -> list[str]:
-    if not path.is_file():
-        return []
     about = read_json(path)
-    names = ("name", "origin", "licence", "homepage", "attribution", "counts")
-    return ["", "## Data", "", *(f"- {name}: {plain(about[name])}" for name in names if about.get(name))]
+    names = ("name", "origin", "licence", "homepage", "attribution")
+    counts = about["counts"]
+    by_split = {"": counts} if all(isinstance(count, int) for count in counts.values()) else counts
+    return [
+        "",
+        "## Data",
+        "",
+        *(f"- {name}: {plain(about[name])}" for name in names if about.get(name)),
+        *(f"- {f'pictures {split}'.strip()}: {plain(counts_in_words(each))}" for split, each in by_split.items()),
+    ]
 
 
-def _metrics(results: Path) -> list[str]:
-    if not (results / "metrics.json").is_file():
-        return ["", "## How good", "", "Not measured here."]
+def _metrics(model: Model, results: Path) -> list[str]:
     metrics = read_json(results / "metrics.json")
+    unseen = "by which its epoch was chosen" if model.made_by["chosen_on"] == "val" else "that it was not trained on"
     lines = [
-        "",
-        "## How good",
-        "",
-        f"On {metrics['n']} pictures that it was not trained on: accuracy {metrics['accuracy']:.4f}, 95 % interval "
+        f"On {metrics['n']} pictures {unseen}: accuracy {metrics['accuracy']:.4f}, 95 % interval "
         f"[{metrics['accuracy_low']:.4f}, {metrics['accuracy_high']:.4f}].",
         "",
         "| metric | value |",
@@ -87,14 +100,25 @@ def _metrics(results: Path) -> list[str]:
     return lines
 
 
-def _limits(model: Model) -> list[str]:
-    caveat = [f"- Its numbers: {model.caveat()}."] if model.caveat() else []
+def _limits(model: Model, *, measured: bool) -> list[str]:
+    numbers = [
+        *([f"- Its numbers: {model.caveat()}."] if model.caveat() else []),
+        "- The numbers hold for pictures like those it was measured on: the same kind of camera, place and choice.",
+    ]
     return [
         "",
         "## Limits",
         "",
-        *caveat,
         "- It knows these classes only: shown anything else, it names one of them all the same.",
-        "- The numbers hold for pictures like those it was measured on: the same kind of camera, place and choice.",
-        "- Its weights began with ImageNet's, whose terms and biases go with it.",
+        *(numbers if measured else []),
+        f"- {_beginning(model.made_by.get('weights'))}",
     ]
+
+
+def _beginning(weights: object) -> str:
+    """What the weights were before this training: what the model's maker says, and no more."""
+    if weights is None:
+        return "Where its weights began is not recorded: the terms and biases of pretrained ones would go with it."
+    if weights == "random":
+        return "Its weights began at random: it had seen no other pictures before its own."
+    return f"Its weights began with {plain(weights)}: their terms and biases go with it."

@@ -1,18 +1,25 @@
-"""Classify pictures with a trained model: a row per picture, as CSV or as JSON lines.
+r"""Classify pictures with a trained model: a row per picture, as CSV or as JSON lines.
 
 penultimate predict photo.jpg 'more/*.png' folder/
 penultimate predict folder/ --out predictions.csv --top 3
 find / -name '*.jpg' | penultimate predict - --out predictions.jsonl
 penultimate predict folder/ --copy-to sorted/     # each picture into the folder of its class
 
-Pictures that cannot be read are reported and left out, and the exit code is then 3. In CSV a name that a spreadsheet
-would take for a formula has a `'` in front; JSON lines have all names as they are.
+Pictures that cannot be read are reported and left out, and the exit code is then 3.
+
+No row that was made is lost: FILE appears when all are there; until then they are in FILE.part, which stays where
+the run is stopped or fails (exit code 1).
+
+In CSV a name that a spreadsheet would take for a formula has a `'` in front; JSON lines have all names as they are. A
+byte of a path that is not UTF-8 is written as Python and JSON escape it, `\udcXX` with its two hexadecimal digits; in
+CSV, which has no escapes, backslashes that stand before that in a name are doubled. On a terminal controls are escaped.
 """
 
 import filecmp
 import glob
 import json
 import os
+import re
 import shutil
 import sys
 from argparse import ArgumentParser, Namespace
@@ -25,32 +32,29 @@ from typing import IO
 from torch import Tensor
 
 from penultimate import console, params
+from penultimate.commands import model_file
 from penultimate.compute import devices
 from penultimate.dataset import loading
 from penultimate.errors import UserError
 from penultimate.extraction import engines
-from penultimate.files.atomic import written_aside
-from penultimate.files.names import is_text, printable
 from penultimate.files.text import csv_writer
 from penultimate.imaging import crops, decoding
 from penultimate.networks.head import without_head
 from penultimate.networks.model import Model
-from penultimate.params import MODES
 from penultimate.sources import walker
 
 Found = list[tuple[str, float]]  # classes with their probabilities, the most likely first
 Write = Callable[[Path, Found], None]
 
 SOME_UNREADABLE = 3  # the exit code where pictures were left out
+DOUBLED = re.compile(r"(\\+)(?=[\udc80-\udcff]|udc[89a-f][0-9a-f])")  # backslashes that would look like escapes
 SHOWN = 5  # unreadable pictures that are named on the terminal
 
 
 def add_to(parser: ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("paths", nargs="+", metavar="PATH", help="files, folders, globs; - reads a list from stdin")
-    parser.add_argument(
-        "--model", type=Path, help="default: models/finetune.safetensors, else models/linear.safetensors"
-    )
+    model_file.add_to(parser)
     parser.add_argument("--out", type=Path, help="a .csv or .jsonl file; default: CSV on the terminal")
     parser.add_argument("--top", type=int, default=1, metavar="K", help="the K most likely classes (default: 1)")
     parser.add_argument("--copy-to", type=Path, metavar="DIR", help="copy every picture to DIR/<class>/")
@@ -67,7 +71,9 @@ def run(given: Namespace) -> int:
         raise UserError("--top: must be 1 or more")
     if given.out and given.out.suffix not in {".csv", ".jsonl"}:
         raise UserError(f"--out {given.out}: must end in .csv or .jsonl")
-    model = Model.load(given.model or default_model())
+    if given.out and given.out.is_dir():
+        raise UserError(f"--out {given.out}: is a folder")
+    model = model_file.load(given.model)
     unreadable: list[tuple[Path, str]] = []
     paths = list(find(given.paths, unreadable))
     total = len(paths) + len(unreadable)
@@ -94,19 +100,6 @@ def run(given: Namespace) -> int:
     return SOME_UNREADABLE if unreadable else 0
 
 
-def default_model() -> Path:
-    """The model of this project, the finetuned one first.
-
-    Raises:
-        UserError: there is none.
-    """
-    for mode in reversed(MODES):
-        path = Path(f"models/{mode}.safetensors")
-        if path.is_file():
-            return path
-    raise UserError("no model in models/: run `dvc repro`, or say which: --model FILE")
-
-
 def find(paths: list[str], left_out: list[tuple[Path, str]]) -> Iterator[Path]:
     """The files meant: a folder means all pictures below it, a glob what it matches, `-` a list on standard input.
 
@@ -122,7 +115,7 @@ def find(paths: list[str], left_out: list[tuple[Path, str]]) -> Iterator[Path]:
         path = Path(os.path.expanduser(text))  # noqa: PTH111 (Path's refuses ~ before a name that is no user's)
         matches = [path] if os.path.lexists(path) or not glob.has_magic(text) else matching(path)
         if not matches:
-            left_out.append((Path(printable(path)), "matches nothing"))
+            left_out.append((path, "matches nothing"))
         yield from dict.fromkeys(
             found for match in matches for found in pictures_at(match, left_out)
         )  # ** has all twice
@@ -141,12 +134,12 @@ def pictures_at(path: Path, left_out: list[tuple[Path, str]]) -> Iterator[Path]:
     """The pictures of a folder, or the one file."""
     entries = list(walker.walk(path).all_entries()) if walker.is_folder(path) else [walker.entry_of(path)]
     for line in walker.left_out_lines(entries):
-        console.warn(f"{printable(path)}: {line}")
+        console.warn(f"{path}: {line}")
     for entry in entries:
-        if entry.kind == "picture" and is_text(entry.path):
+        if entry.kind in {"picture", "unnamed"}:  # the names of the latter can be written escaped
             yield entry.path
-        elif entry.kind in {"picture", "broken", "folder"}:
-            left_out.append((Path(printable(entry.path)), entry.reason or walker.NOT_TEXT))
+        elif entry.kind in {"broken", "folder"}:
+            left_out.append((entry.path, entry.reason))
 
 
 def classified(
@@ -182,31 +175,59 @@ def classified(
 
 @contextmanager
 def writer(out: Path | None, top: int) -> Iterator[Write]:
-    """Yield `write(path, [(class, probability), …])`; a file appears only when all is written."""
+    """Yield `write(path, [(class, probability), …])`; the file appears when all is written, or else its .part stays."""
     if out is None:
-        yield row_writer(sys.stdout, top, as_json=False)
+        yield csv_rows(sys.stdout, top, shown=console.escaped if sys.stdout.isatty() else str)
         return
-    with written_aside(out) as aside, aside.open("w", newline="", encoding="utf-8") as stream:
-        yield row_writer(stream, top, as_json=out.suffix == ".jsonl")
+    part, rows = out.with_name(out.name + ".part"), 0
+
+    def counted(path: Path, found: Found) -> None:
+        nonlocal rows
+        write(path, found)
+        rows += 1
+
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("w", buffering=1, newline="", encoding="utf-8", errors="backslashreplace") as stream:
+            write = json_rows(stream) if out.suffix == ".jsonl" else csv_rows(stream, top)
+            yield counted
+        part.replace(out)
+    except BaseException as error:
+        if isinstance(error, OSError):
+            error.filename = error.filename or str(part)  # a full disk is met without a name
+        if rows:
+            console.warn(f"{rows} rows were made: {part}")
+        else:
+            part.unlink(missing_ok=True)
+        raise
 
 
-def row_writer(stream: IO[str], top: int, *, as_json: bool) -> Write:
-    """A function that writes a row to `stream`."""
-    if as_json:
+def json_rows(stream: IO[str]) -> Write:
+    """A function that writes a prediction to `stream`, whose encoding escapes what it lacks."""
 
-        def write_json(path: Path, found: Found) -> None:
-            predictions = [{"class": name, "probability": round(p, 6)} for name, p in found]
-            stream.write(json.dumps({"path": str(path), "predictions": predictions}, ensure_ascii=False) + "\n")
+    def write(path: Path, found: Found) -> None:
+        predictions = [{"class": name, "probability": round(p, 6)} for name, p in found]
+        stream.write(json.dumps({"path": str(path), "predictions": predictions}, ensure_ascii=False) + "\n")
 
-        return write_json
+    return write
+
+
+def csv_rows(stream: IO[str], top: int, *, shown: Callable[[str], str] = str) -> Write:
+    """Write a header to `stream`: a function that writes a prediction below it, its names as `shown`."""
     write_cells = csv_writer(stream, for_people=True)
     numbers = ["", *(f"_{rank}" for rank in range(2, top + 1))]
     write_cells(["path", *(name + number for number in numbers for name in ("predicted", "probability"))])
 
-    def write_row(path: Path, found: Found) -> None:
-        write_cells([str(path), *(cell for name, p in found for cell in (name, f"{p:.6f}"))])
+    def write(path: Path, found: Found) -> None:
+        name = shown(encodable(path))
+        write_cells([name, *(cell for label, p in found for cell in (shown(label), f"{p:.6f}"))])
 
-    return write_row
+    return write
+
+
+def encodable(path: Path) -> str:
+    r"""A path with each byte that is not UTF-8 as `\udcXX`, and with the backslashes before such doubled."""
+    return DOUBLED.sub(r"\1\1", str(path)).encode(errors="backslashreplace").decode()
 
 
 def copy(path: Path, root: Path, label: str) -> None:

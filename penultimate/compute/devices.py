@@ -51,12 +51,16 @@ def device() -> torch.device:
     wanted = os.environ.get("PENULTIMATE_DEVICE") or (
         "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     )
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    kind = wanted.partition(":")[0]
     try:
+        if not available.get(kind):
+            raise RuntimeError("not available here" if kind in available else "no such device")
         chosen = torch.device(wanted)
         torch.empty(1, device=chosen)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"environment variable PENULTIMATE_DEVICE={wanted}: not usable here ({reason})") from None
+        reason, here = str(error).splitlines()[0], ", ".join(name for name, is_here in available.items() if is_here)
+        raise UserError(f"environment variable PENULTIMATE_DEVICE={wanted}: {reason}; there is: {here}") from None
     if chosen.type == "cpu":
         keep_freed_memory()
     environment.log(device=str(chosen), threads=torch.get_num_threads(), torch=torch.__version__)

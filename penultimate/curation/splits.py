@@ -2,86 +2,126 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from types import MappingProxyType
-from typing import TypeVar
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 from penultimate import params
 from penultimate.dataset.manifest import Picture
 from penultimate.errors import UserError
 
-Dropped = list[tuple[Picture, str]]
-Groups = Mapping[str, str]  # of pictures that show the same: the sha256 of each, to that of one of them
+P = TypeVar("P", bound=Picture)
 K = TypeVar("K", str, tuple[str, str])
+Dropped = list[tuple[P, str]]
 
 
-def assign(
-    pictures: list[Picture], options: params.Prepare, groups: Groups = MappingProxyType({})
-) -> tuple[list[Picture], Dropped]:
+@dataclass(frozen=True)
+class Leak(Generic[P]):
+    """A picture of train that val has too, and why it is one; `same`: its very bytes."""
+
+    picture: P
+    reason: str
+    same: bool
+
+
+def assign(pictures: Iterable[P], options: params.Prepare) -> tuple[list[P], Dropped[P]]:
     """Give every picture its split, as `stratified` does; then do what `leakage` says, and apply the caps.
 
     Returns:
-        The pictures of the manifest, and those dropped from train because val has them too, with the reason.
+        The pictures of the manifest, and those dropped from train because val has them too, with the reason. That
+        empties no class: where all that it has in train are leaks, they stay.
 
     Raises:
         UserError: fewer than two classes, a class without a picture in train, or too few pictures in all; a leak,
             where it is to be an error.
     """
-    pictures = stratified(pictures, options, groups)
-    labels = sorted({picture.label for picture in pictures})
-    pictures, dropped = (pictures, []) if options.leakage == "keep" else _without_leaks(pictures, groups)
-    if dropped and options.leakage == "error":
-        leak, reason = dropped[0]
-        more = f", and {len(dropped) - 1} more" if len(dropped) > 1 else ""
-        raise UserError(f"{leak.path}: {reason}{more}; prepare.leakage = drop leaves them out of train")
-    _check_classes(pictures, labels)
+    pictures = stratified(pictures, options)
+    leaks = [] if options.leakage == "keep" else _leaks(pictures)
+    if leaks and options.leakage == "error":
+        more = f", and {len(leaks) - 1} more" if len(leaks) > 1 else ""
+        first = f"{leaks[0].picture.path}: {leaks[0].reason}"
+        raise UserError(f"{first}{more}; prepare.leakage = drop leaves them out of train")
+    dropped = [(leak.picture, f"removed from train: {leak.reason}") for leak in _droppable(leaks, pictures)]
+    lost = {picture.path for picture, _ in dropped}
+    pictures = [picture for picture in pictures if picture.path not in lost]
+    _check_classes(pictures)
     caps = {"train": options.train_per_class, "val": options.val_per_class}
     kept = [
         picture
-        for (split, _), group in _groups(pictures, lambda p: (p.split, p.label))
-        for picture in _shuffled(group, options.seed, groups)[: caps[split]]
+        for (split, _), members in _by(lambda p: (p.split, p.label), pictures)
+        for picture in members[: caps[split]]
     ]
     return kept, dropped
 
 
-def stratified(
-    pictures: list[Picture], options: params.Prepare, groups: Groups = MappingProxyType({})
-) -> list[Picture]:
-    """Give every picture its split: as the source has it, else a share of each class for val.
+def stratified(pictures: Iterable[P], options: params.Prepare) -> list[P]:
+    """Give every picture its split: as the source has it, else a share of each class for val; in drawn order.
 
-    A picture with `split=""` has none yet. The choice of each picture depends on the seed, its content and its class
-    alone, so that added pictures change few others. Pictures of a group lie side by side in the drawn order: they
-    come into one split, but for a group that the border cuts.
+    A picture with `split=""` has none yet. Whole groups go to one split. They are drawn in an order that depends on the
+    seed and on their contents alone, so that added pictures change few others. A group goes to val if that brings its
+    classes nearer to their share, if it is no more than that share, and if train keeps some of each class. A class
+    that has none in val then gets the smallest group that leaves some in train; it has none only if there is no such.
     """
+    pictures = sorted(pictures, key=_drawn(options.seed))
     if all(picture.split for picture in pictures):
         return pictures
-    assigned = []
-    for _, group in _groups(pictures, lambda p: p.label):
-        in_val = min(max(1, round(options.val_fraction * len(group))), len(group) - 1)
-        for place, picture in enumerate(_shuffled(group, options.seed, groups)):
-            split = "val" if place < in_val else "train"
-            assigned.append(Picture(picture.path, picture.label, split, picture.sha256))
-    return assigned
+    in_class = Counter(picture.label for picture in pictures)
+    share = {label: min(max(1, round(options.val_fraction * n)), n - 1) for label, n in in_class.items()}
+    in_val: Counter[str] = Counter()
+    groups: dict[str, Counter[str]] = {}  # of each the pictures per class, in drawn order
+    for picture in pictures:
+        groups.setdefault(picture.group, Counter())[picture.label] += 1
+    val: set[str] = set()
+
+    def to_val(group: str) -> None:
+        val.add(group)
+        in_val.update(groups[group])
+
+    def leaves_some(group: str) -> bool:
+        return group not in val and all(in_val[label] + n < in_class[label] for label, n in groups[group].items())
+
+    def is_nearer(group: str) -> bool:
+        change = [abs(in_val[k] + n - share[k]) - abs(in_val[k] - share[k]) for k, n in groups[group].items()]
+        return sum(change) < 0 and all(n <= share[label] for label, n in groups[group].items())
+
+    for group in groups:
+        if is_nearer(group) and leaves_some(group):
+            to_val(group)
+    for label in sorted(in_class):
+        possible = [group for group in groups if groups[group][label] and leaves_some(group)]
+        if possible and not in_val[label]:
+            to_val(min(possible, key=lambda group: groups[group].total()))
+    return [replace(picture, split="val" if picture.group in val else "train") for picture in pictures]
 
 
-def _without_leaks(pictures: list[Picture], groups: Groups) -> tuple[list[Picture], Dropped]:
-    val = [picture for picture in _by_path(pictures) if picture.split == "val"]
-    in_val = {picture.sha256: picture.path for picture in val}
-    looks_like = {groups.get(picture.sha256, picture.sha256): picture.path for picture in val}
-    kept, dropped = [], []
-    for picture in _by_path(pictures):
-        group = groups.get(picture.sha256, picture.sha256)
-        if picture.split == "train" and picture.sha256 in in_val:
-            dropped.append((picture, f"removed from train: the same bytes as {in_val[picture.sha256]} in val"))
-        elif picture.split == "train" and group in looks_like:
-            dropped.append((picture, f"removed from train: nearly the same as {looks_like[group]} in val"))
-        else:
-            kept.append(picture)
-    return kept, dropped
+def _leaks(pictures: Iterable[P]) -> list[Leak[P]]:
+    """The pictures of train whose bytes, or whose group, are in val, by path."""
+    ordered = sorted(pictures, key=lambda picture: picture.path.encode())
+    val = [picture for picture in reversed(ordered) if picture.split == "val"]
+    same, alike = {picture.sha256: picture.path for picture in val}, {picture.group: picture.path for picture in val}
+    leaks = []
+    for picture in ordered:
+        if picture.split == "train" and picture.sha256 in same:
+            leaks.append(Leak(picture, f"the same bytes as {same[picture.sha256]} in val", same=True))
+        elif picture.split == "train" and picture.group in alike:
+            leaks.append(Leak(picture, f"nearly the same as {alike[picture.group]} in val", same=False))
+    return leaks
 
 
-def _check_classes(pictures: list[Picture], labels: list[str]) -> None:
+def _droppable(leaks: list[Leak[P]], pictures: Iterable[P]) -> list[Leak[P]]:
+    """The leaks without which every class still has a picture in train; those with the same bytes go first."""
+    left = Counter(picture.label for picture in pictures if picture.split == "train")
+    dropped = set()
+    for same in (True, False):
+        going = Counter(leak.picture.label for leak in leaks if leak.same == same)
+        dropped |= {(label, same) for label, count in going.items() if count < left[label]}
+        left -= Counter({label: count for label, count in going.items() if (label, same) in dropped})
+    return [leak for leak in leaks if (leak.picture.label, leak.same) in dropped]
+
+
+def _check_classes(pictures: Iterable[Picture]) -> None:
     counts = Counter((picture.split, picture.label) for picture in pictures)
+    labels = sorted({label for _, label in counts})
     for label in labels:
         if not counts["train", label]:
             raise UserError(f"class {label!r} has no picture left in train: add some, or remove the class")
@@ -94,22 +134,18 @@ def _check_classes(pictures: list[Picture], labels: list[str]) -> None:
         raise UserError("no picture is left in val: there is nothing to evaluate on")
 
 
-def _groups(pictures: Iterable[Picture], key: Callable[[Picture], K]) -> list[tuple[K, list[Picture]]]:
-    groups: dict[K, list[Picture]] = {}
+def _by(key: Callable[[P], K], pictures: Iterable[P]) -> list[tuple[K, list[P]]]:
+    found: dict[K, list[P]] = {}
     for picture in pictures:
-        groups.setdefault(key(picture), []).append(picture)
-    return sorted(groups.items())
+        found.setdefault(key(picture), []).append(picture)
+    return sorted(found.items())
 
 
-def _by_path(pictures: list[Picture]) -> list[Picture]:
-    return sorted(pictures, key=lambda picture: picture.path.encode())
-
-
-def _shuffled(pictures: list[Picture], seed: int, groups: Groups) -> list[Picture]:
-    """An order that is random, but the same wherever a picture comes from or goes to."""
+def _drawn(seed: int) -> Callable[[Picture], tuple[bytes, str, bytes]]:
+    """An order that is random, but the same wherever a picture comes from or goes to; groups lie together."""
 
     def place(picture: Picture) -> tuple[bytes, str, bytes]:
-        group = groups.get(picture.sha256, picture.sha256)
-        return hashlib.sha256(f"{seed}/{group}".encode()).digest(), picture.sha256, picture.path.encode()
+        group = hashlib.sha256(f"{seed}/{picture.group}".encode()).digest()
+        return group, picture.sha256, picture.path.encode()
 
-    return sorted(pictures, key=place)
+    return place

@@ -1,6 +1,7 @@
 """data/manifest.csv: which picture is in which split, with which label."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -13,20 +14,24 @@ from penultimate.imaging.levels import FULL_RANGE
 RAW = Path("data/raw")
 MANIFEST = Path("data/manifest.csv")
 SPLITS = ("train", "val")
+Text = Annotated[str, Field(min_length=1)]
 Level = Annotated[int, Field(ge=255, le=FULL_RANGE)]  # of 16-bit pictures
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A row of the manifest. `path` is relative to data/raw, with forward slashes.
+    """A row of the manifest.
 
-    `white`, of a picture of 16 bits alone, is the level that becomes white: the same in all rows that have one.
+    `path` is relative to data/raw, with forward slashes. Pictures that show the same have the same `group`: what is
+    learnt on one of them is no news on another, so that they belong on the same side of every border. `white`, of a
+    picture of 16 bits alone, is the level that becomes white: the same in all rows that have one.
     """
 
     path: PicturePath
     label: ClassName
     split: Annotated[str, Field(pattern=r"^(train|val)$")]
     sha256: Sha256
+    group: Text
     white: Annotated[Level | None, BeforeValidator(lambda cell: cell or None)] = None
 
     @property
@@ -55,14 +60,33 @@ class Split:
     def files(self) -> list[Path]:
         return [picture.file for picture in self.pictures]
 
+    @property
+    def groups(self) -> list[int]:
+        """Each picture's group as a number: equal where pictures are of one group."""
+        number: dict[str, int] = {}
+        return [number.setdefault(picture.group, len(number)) for picture in self.pictures]
 
-def write(pictures: list[Picture]) -> None:
+    @property
+    def hashes(self) -> list[str]:
+        return [picture.sha256 for picture in self.pictures]
+
+    def at(self, paths: Iterable[str]) -> "Split":
+        """The pictures at these paths, in their order.
+
+        Raises:
+            KeyError: there is no such picture.
+        """
+        by_path = {picture.path: picture for picture in self.pictures}
+        return replace(self, pictures=[by_path[path] for path in paths])
+
+
+def write(pictures: Iterable[Picture]) -> None:
     """Write the manifest, sorted by path."""
     ordered = sorted(pictures, key=lambda picture: picture.path.encode())
     write_csv(
         MANIFEST,
-        ("path", "label", "split", "sha256", "white"),
-        ((p.path, p.label, p.split, p.sha256, p.white or "") for p in ordered),
+        ("path", "label", "split", "sha256", "group", "white"),
+        ((p.path, p.label, p.split, p.sha256, p.group, p.white or "") for p in ordered),
     )
 
 

@@ -1,7 +1,5 @@
 """What a network was trained on that is alike."""
 
-from pathlib import Path
-
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -9,7 +7,7 @@ from penultimate.dataset import manifest
 from penultimate.drawing import figures
 from penultimate.evaluation.predictions import Predictions
 from penultimate.explanation.tiles import captioned, seen
-from penultimate.features.vectors import Features
+from penultimate.features.vectors import centre_features
 from penultimate.networks.model import Model
 
 NEIGHBOURS = 3
@@ -23,10 +21,11 @@ def nearest(features: Tensor, among: Tensor, most: int) -> Tensor:
 
 def tiles(model: Model, found: Predictions, shown: list[int]) -> list[figures.Tile]:
     """Each of the pictures `shown`, followed by the training pictures whose cached features are the most alike."""
-    train, _ = manifest.read()
-    among, of = (Features.load(Path(f"data/features/{split}.safetensors")).features[:, 0] for split in manifest.SPLITS)
+    train, val = manifest.read()
+    features = centre_features("val", val.at(found.paths[i] for i in shown).hashes)
+    among = centre_features("train", train.hashes)
     drawn = []
-    for i, near in zip(shown, nearest(of[shown], among, NEIGHBOURS).tolist(), strict=True):
+    for i, near in zip(shown, nearest(features, among, NEIGHBOURS).tolist(), strict=True):
         drawn.append(captioned(found, i, seen(found.paths[i], model)))
         for picture in (train.pictures[j] for j in near):
             drawn.append(figures.Tile(seen(picture.path, model), f"trained on: {picture.label}"))

@@ -14,7 +14,7 @@ from penultimate.dataset import manifest
 from penultimate.dataset.pictures import Pictures
 from penultimate.drawing import figures
 from penultimate.evaluation.predictions import Predictions
-from penultimate.features.vectors import Features
+from penultimate.features.vectors import centre_features
 from penultimate.networks import inference
 from penultimate.networks.head import without_head
 from penultimate.networks.model import Model
@@ -46,7 +46,7 @@ def draw(path: Path, model: Model, found: Predictions, *, mode: str, device: tor
     """Draw the penultimate features of val on a plane as PNG, coloured by class, mistakes crossed."""
     shown = np.linspace(0, len(found.paths) - 1, min(len(found.paths), MOST_POINTS)).astype(int)
     if mode == "linear":
-        features = Features.load(Path("data/features/val.safetensors")).features[shown, 0]
+        features = centre_features("val", manifest.read()[1].at(found.paths[i] for i in shown).hashes)
     else:
         fed, files = model.preprocessing, [manifest.RAW / found.paths[i] for i in shown]
         features = inference.classify(

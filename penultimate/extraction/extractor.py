@@ -60,6 +60,7 @@ class Extractor:
             "features": (self.options.stored_as, (count * views, self.backbone.feature_width)),
             "labels": ("int64", (count,)),
             "sha256": ("uint8", (count, 32)),
+            "groups": ("int64", (count,)),
         }
         facts = {
             "classes": split.classes,
@@ -84,6 +85,7 @@ class Extractor:
                 file.write_at("features", places, self._stored(rows))
 
             file.write("labels", 0, np.array(split.labels))
+            file.write("groups", 0, np.array(split.groups))
             file.write("sha256", 0, np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, 32))
             for places, rows in cache.read(keys):
                 missing[places] = False

@@ -6,21 +6,27 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from penultimate.compute.threads import one_thread
 from penultimate.heads.folds import folds
 from penultimate.heads.linear import Head
 from penultimate.params import TrainHead
 from penultimate.training import losses
 
 
-def out_of_fold(features: Tensor, labels: Tensor, classes: int, options: TrainHead) -> Tensor:
-    """Probabilities of every training picture by `fit_sgd` heads that never saw it: float32 (N, classes)."""
-    logits = torch.zeros(len(labels), classes)
-    for train, held_out in folds(labels, options.folds, options.seed):
+def out_of_fold(features: Tensor, labels: Tensor, classes: int, options: TrainHead, *, groups: Tensor) -> Tensor:
+    """Probabilities of every training picture by `fit_sgd` heads that saw none of its group: float32 (N, classes).
+
+    The same for every class where no head could learn the picture's.
+    """
+    probabilities = torch.full((len(labels), classes), 1 / classes)
+    for train, held_out in folds(labels, groups, options.folds, options.seed):
         head = fit_sgd(features[train], labels[train], classes, options)
-        logits[held_out] = head(features[held_out, 0])
-    return logits.softmax(1)
+        known = held_out[torch.isin(labels[held_out], labels[train])]
+        probabilities[known] = head(features[known, 0]).softmax(1)
+    return probabilities
 
 
+@one_thread()
 def fit_sgd(
     features: Tensor,
     labels: Tensor,
@@ -30,6 +36,8 @@ def fit_sgd(
     on_epoch: Callable[[Head], None] | None = None,
 ) -> Head:
     """Train a linear layer epoch by epoch, one random view per picture per epoch, on raw features.
+
+    On one thread: the steps are too small for more, and the bytes are the same whatever the number of threads.
 
     Args:
         features: float32 (N, views, D).

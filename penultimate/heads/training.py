@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from penultimate import console
 from penultimate.heads.linear import Head, untrained
 from penultimate.heads.logistic import fit_logistic
 from penultimate.heads.sgd import fit_sgd, out_of_fold
@@ -40,6 +41,7 @@ def train(
     classes: int,
     options: TrainHead,
     *,
+    groups: Tensor,
     log: TrainingLog,
     measure: Callable[[Head], tuple[Score, Score]],
 ) -> Trained:
@@ -50,6 +52,7 @@ def train(
         labels: int64 (N,).
         classes: how many classes there are.
         options: the section of params.yaml.
+        groups: int64 (N,); pictures with the same number are judged, out of fold, by heads that saw none of them.
         log: gets a row per epoch (sgd) or per iteration of the solver (logistic).
         measure: (loss, accuracy) of train and of val.
     """
@@ -63,11 +66,18 @@ def train(
     if options.solver == "sgd":
         fit_sgd(features, labels, classes, options, on_epoch=record)
         kept = seen[log.kept(options.keep)]
-        return Trained(kept, out_of_fold(features, labels, classes, options), *log.chosen(options.keep))
-    strength, held_out = choose_strength(features, labels, classes, options)
+        held_out = out_of_fold(features, labels, classes, options, groups=groups)
+        return Trained(kept, held_out, *log.chosen(options.keep))
+    choice = choose_strength(features, labels, classes, options, groups=groups)
     weights = losses.of(labels, classes, options.class_weights)
     record(untrained(classes, features.shape[2]))
-    head = fit_logistic(features, labels, classes, strength, class_weights=weights, on_iteration=record)
-    return Trained(
-        head, held_out, f"C = {strength:.3g}, by {options.folds}-fold cross-validation within train", "train"
-    )
+    fit = fit_logistic(features, labels, classes, choice.strength, class_weights=weights, on_iteration=record)
+    (head,) = fit.heads
+    if len(seen) < 2:
+        record(head)  # the untrained one was the best; a chart of one row is no curve: DVC drops it
+    doubts = choice.doubts
+    if not fit.converged:
+        doubts = [*doubts, f"the solver did not converge: up to {fit.gap:.1e} of the loss above its minimum"]
+    for doubt in doubts:
+        console.warn(f"{options.solver}: C = {choice.strength:.3g}: {doubt}")
+    return Trained(head, choice.out_of_fold, "; ".join([choice.chosen, *doubts]), "train")

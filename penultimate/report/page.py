@@ -63,6 +63,7 @@ def document(
 ) -> str:
     """The whole page, in reading order; `sentence` is the answer. Reads the other outputs of the pipeline."""
     source = read_json(Path("data/source.json"))
+    source["left_out"] = len(source.get("left_out", []))  # which ones, data/rejected.csv says
     backbone = read_facts(Path("data/backbone.safetensors"))
     rows = {
         name: {mode: read_csv(RESULTS / mode / f"{name}.csv") for mode in MODES} for name in ("training", "reliability")
@@ -99,9 +100,7 @@ def document(
             f"Left out: {len(rejected)}", html.table(["picture", "reason"], [list(row.values()) for row in rejected])
         ),
         *odd_pictures(options.evaluate.pictures),
-        html.section(
-            "Data", html.table(["", ""], list({**source, "left_out": len(source.get("left_out", []))}.items()))
-        ),
+        html.section("Data", html.table(["", ""], list(source.items()))),
         html.section("Backbone", html.table(["", ""], list(backbone.items()))),
         html.section("Parameters", html.preformatted(json.dumps(shareable(options.model_dump()), indent=2))),
     ]
@@ -120,15 +119,14 @@ def shareable(value: Any) -> Any:
 
 def find_label_errors() -> list[tuple[object, ...]]:
     """The training pictures that likely have a wrong label, the surest first: rows of `LABEL_ERROR_COLUMNS`."""
-    pictures = manifest.read()[0].pictures
+    train, _ = manifest.read()
+    classes = train.classes
     rows = read_csv(RESULTS / "linear" / "out_of_fold.csv")
-    columns = [key for key in rows[0] if key.startswith(PROBABILITY)]
-    classes = [column.removeprefix(PROBABILITY) for column in columns]
-    labels = np.array([classes.index(row["label"]) for row in rows])
-    probabilities = np.array([[float(row[column]) for column in columns] for row in rows])
+    by_hash = {row["sha256"]: [float(row[PROBABILITY + name]) for name in classes] for row in rows}
+    labels, probabilities = np.array(train.labels), np.array([by_hash[sha256] for sha256 in train.hashes])
     return [
         (
-            pictures[error.index].path,
+            train.pictures[error.index].path,
             classes[error.label],
             classes[error.suggested],
             round(error.p_label, 6),
@@ -140,7 +138,7 @@ def find_label_errors() -> list[tuple[object, ...]]:
 
 def odd_pictures(most: int) -> list[str]:
     """The sections on what to look at in the data: counts, and up to `most` thumbnails of each kind."""
-    found = [findings.Finding(**row) for row in read_csv(findings.FINDINGS, for_people=True)]
+    found = findings.read_findings()
     white = manifest.read()[0].white
     sections = [html.section("What to look at in the data", html.tree(read_json(RESULTS / "data_report.json")))]
     for kind in findings.KINDS:

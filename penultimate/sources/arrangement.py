@@ -87,7 +87,7 @@ def arrange(root: Path, shown: str, classes: Classes = "auto") -> Arrangement:
             f"data.classes: {other} would make {count:,} of them"
         )
     _warn_of_names(groups, shown)
-    broken = (entry for entry in entries if entry.kind == "broken")
+    broken = (entry for entry in entries if entry.kind in {"broken", "unnamed"})
     return Arrangement(groups, [LeftOut(printable(e.path.relative_to(root)), e.reason) for e in broken])
 
 
@@ -104,7 +104,7 @@ def _require_filled(base: layout.Base, shown: str) -> None:
 def _say_left_out(root: Path, entries: list[Entry], shown: str) -> None:
     for line in walker.left_out_lines(entries):
         console.say(f"{shown}: {line}")
-    broken = [entry for entry in entries if entry.kind == "broken"]
+    broken = [entry for entry in entries if entry.kind in {"broken", "unnamed"}]
     for entry in broken[:MOST_SHOWN]:
         console.warn(f"{shown}: left out: {printable(entry.path.relative_to(root))}: {entry.reason}")
     if len(broken) > MOST_SHOWN:

@@ -34,17 +34,17 @@ MOST_SHOWN = 8  # kinds, or names, in a line
 NOT_TEXT = "its name is not valid UTF-8: rename it"
 SPECIAL = {stat.S_ISFIFO: "a FIFO", stat.S_ISSOCK: "a socket", stat.S_ISCHR: "a device", stat.S_ISBLK: "a device"}
 
-Kind = Literal["picture", "no picture", "system", "broken", "folder"]
+Kind = Literal["picture", "unnamed", "no picture", "system", "broken", "folder"]
 
 
 @dataclass(frozen=True)
 class Entry:
     """What the walk met, and did not walk into.
 
-    path: where it lies, by the way it was met. kind: `picture`; `no picture` by its name; `system`: hidden, or of some
-    system; `broken`: it cannot be taken as a picture for a reason that its name does not tell; `folder`: one that
-    cannot be looked into. reason: why it is left out, in words; empty for pictures. behind_link: whether a folder on
-    the way to it is a link: DVC does not look there for changes.
+    path: where it lies, by the way it was met. kind: `picture`; `unnamed`: a picture whose name cannot be written as
+    text; `no picture` by its name; `system`: hidden, or of some system; `broken`: neither a file nor a folder, whatever
+    its name says; `folder`: one that cannot be looked into. reason: why it is left out, in words; empty for pictures.
+    behind_link: whether a folder on the way to it is a link: DVC does not look there for changes.
     """
 
     path: Path
@@ -94,10 +94,8 @@ def walk(root: Path) -> Folder:
 
 
 def entry_of(path: Path) -> Entry:
-    """A file that is named by the user, whatever its name ends in: a picture, or broken."""
-    reason = "" if _is(path.is_file) else _instead(path)
-    reason = reason or ("" if is_text(path) else NOT_TEXT)
-    return Entry(path, "broken" if reason else "picture", reason)
+    """A file that is named by the user, whatever its name ends in: a picture, unnamed or broken."""
+    return _picture(path, is_text(path), False) if _is(path.is_file) else Entry(path, "broken", _instead(path))
 
 
 def is_folder(path: Path) -> bool:
@@ -155,7 +153,11 @@ def _look(item: os.DirEntry[str], way: _Way) -> Folder | Entry:
         return Entry(path, "broken", _instead(path), way.behind_link)
     if not is_picture(item.name):
         return Entry(path, "no picture", "no picture, by its name", way.behind_link)
-    return Entry(path, "picture" if is_named else "broken", "" if is_named else NOT_TEXT, way.behind_link)
+    return _picture(path, is_named, way.behind_link)
+
+
+def _picture(path: Path, is_named: bool, behind_link: bool) -> Entry:
+    return Entry(path, "picture" if is_named else "unnamed", "" if is_named else NOT_TEXT, behind_link)
 
 
 def _is(asked: Callable[[], bool]) -> bool:

@@ -10,10 +10,9 @@ import hashlib
 import io
 import json
 import os
-import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from penultimate.errors import UserError
 from penultimate.files.atomic import sha256_of, written_aside
 
 DIGEST_BYTES = 32
-ABANDONED_DAYS = 14
+ABANDONED_DAYS = 14  # what nobody came back to for so long is removed
 
 
 def key(inputs: list[Path], *, code: str, **facts: object) -> str:
@@ -96,7 +95,7 @@ class Checkpoints:
 @contextmanager
 def opened(name: str) -> Iterator[Checkpoints]:
     """The checkpoints under `name` (a `key`), for this process alone: it waits for another that has them."""
-    remove_abandoned()
+    environment.remove_abandoned(environment.cache_folder("checkpoints"), days=ABANDONED_DAYS)
     folder = environment.cache_folder(f"checkpoints/{name}")
     with (folder / "lock").open("a+") as lock:
         try:
@@ -109,12 +108,3 @@ def opened(name: str) -> Iterator[Checkpoints]:
         lock.write(str(os.getpid()))
         lock.flush()
         yield Checkpoints(folder)
-
-
-def remove_abandoned() -> None:
-    """Remove what nobody came back to for `ABANDONED_DAYS`."""
-    for folder in environment.cache_folder("checkpoints").iterdir():
-        with suppress(OSError):
-            newest = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
-            if time.time() - newest > 86_400 * ABANDONED_DAYS:
-                shutil.rmtree(folder)

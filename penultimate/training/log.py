@@ -2,6 +2,9 @@
 
 import csv
 import importlib.util
+import os
+import shutil
+import tempfile
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,14 @@ from typing import Any
 from penultimate import console, environment
 from penultimate.params import Keep
 from penultimate.training.losses import Score
+
+# What the numbers of a mode's columns are of. A mean over an epoch is behind the weights at its end, and an augmented
+# picture is harder than itself: of the two modes' curves, those of val are to be compared.
+MEANINGS = {
+    "linear": "train and val are of centre crops, after each row's update",
+    "finetune": "train is the running mean over the epoch's augmented crops, val is of centre crops after it",
+}
+LIVE_DAYS = 3  # how long the pages of older runs stay
 
 
 @dataclass(frozen=True)
@@ -37,8 +48,11 @@ class TrainingLog:
         self._writer = csv.writer(self._stream, lineterminator="\n")
         self._writer.writerow(field.name for field in fields(Row))
         self._say = say
-        self._live = _live(path.parent.name) if say else None
+        mode = path.parent.name
+        self._live = _live(mode) if say else None
         self.rows: list[Row] = []
+        if mode in MEANINGS:
+            console.say(f"{path}: {MEANINGS[mode]}")
 
     def __enter__(self) -> "TrainingLog":
         return self
@@ -76,10 +90,20 @@ class TrainingLog:
 
 
 def _live(mode: str) -> Any:
-    """DVCLive, where it is installed: a page in .cache/dvclive/<mode>/ that follows the training; else None."""
+    """DVCLive, where it is installed, in a folder of this run alone; else None.
+
+    Runs may go on beside each other (`dvc exp run --temp`): `.cache/dvclive/<mode>` leads to what began last.
+    """
     if importlib.util.find_spec("dvclive") is None:
         return None
     from dvclive import Live
 
-    folder = environment.cache_folder(f"dvclive/{mode}")
-    return Live(dir=str(folder), report="html", save_dvc_exp=False, dvcyaml=None)
+    runs = environment.cache_folder("dvclive/runs")
+    environment.remove_abandoned(runs, days=LIVE_DAYS)
+    run = Path(tempfile.mkdtemp(prefix=f"{mode}-{os.environ.get('DVC_EXP_NAME', 'workspace')}-", dir=runs))
+    newest, aside = runs.with_name(mode), runs / f"{run.name}.link"
+    if newest.is_dir() and not newest.is_symlink():
+        shutil.rmtree(newest)  # of before there was a folder per run
+    aside.symlink_to(run.relative_to(newest.parent))
+    aside.replace(newest)
+    return Live(dir=str(run), report="html", save_dvc_exp=False, dvcyaml=None)

@@ -1,4 +1,4 @@
-"""float32 means float32, on every device."""
+"""Which device is taken; and float32 means float32, on every one."""
 
 import subprocess
 import sys
@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from penultimate.compute import devices
 from penultimate.compute.precision import arithmetic, depthwise_in_float32
+from penultimate.errors import UserError
 
 READ_BACK = """
 import warnings
@@ -54,3 +56,24 @@ def test_depthwise_convolutions_are_as_before_after_the_block() -> None:
     assert not any("forward" in vars(module) for module in network.modules())
     assert seen == [torch.float32]
     torch.testing.assert_close(within, before, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "reason"),
+    [
+        ("cuda", "not available here"),
+        ("cuda:3", "not available here"),
+        ("gpu", "no such device"),
+        ("meta", "no such device"),  # torch takes it, and computes nothing
+        ("cpu:x", "Invalid device string: 'cpu:x'"),
+    ],
+)
+def test_a_device_that_is_not_there_is_told_by_what_is(
+    wanted: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PENULTIMATE_DEVICE", wanted)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(UserError) as error:
+        devices.device()
+    assert str(error.value) == f"environment variable PENULTIMATE_DEVICE={wanted}: {reason}; there is: cpu"

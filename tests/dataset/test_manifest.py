@@ -8,7 +8,7 @@ from penultimate.dataset import manifest
 from penultimate.dataset.manifest import Picture
 from penultimate.errors import UserError
 
-GOOD = Picture("cat/1.png", "cat", "train", "0" * 64)
+GOOD = Picture("cat/1.png", "cat", "train", "0" * 64, "g")
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +18,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_odd_names_come_back() -> None:
     names = ["cats\r", "=1", "a b", "猫\n"]
-    manifest.write([Picture(f"{name}/1\r.png", name, split, "1" * 64) for name in names for split in manifest.SPLITS])
+    manifest.write(
+        [Picture(f"{name}/1\r.png", name, split, "1" * 64, "g") for name in names for split in manifest.SPLITS]
+    )
     train, val = manifest.read()
     assert train.classes == sorted(names)
     assert {picture.path for picture in val.pictures} == {f"{name}/1\r.png" for name in names}
@@ -27,13 +29,13 @@ def test_odd_names_come_back() -> None:
 @pytest.mark.parametrize(
     "row",
     [
-        Picture("../x.png", "cat", "train", "0" * 64),
-        Picture("cat/../../x.png", "cat", "train", "0" * 64),
-        Picture("/etc/passwd", "cat", "train", "0" * 64),
-        Picture("", "cat", "train", "0" * 64),
-        Picture("cat/1.png", "../cat", "train", "0" * 64),
-        Picture("cat/1.png", "cat", "test", "0" * 64),
-        Picture("cat/1.png", "cat", "train", "0"),
+        Picture("../x.png", "cat", "train", "0" * 64, "g"),
+        Picture("cat/../../x.png", "cat", "train", "0" * 64, "g"),
+        Picture("/etc/passwd", "cat", "train", "0" * 64, "g"),
+        Picture("", "cat", "train", "0" * 64, "g"),
+        Picture("cat/1.png", "../cat", "train", "0" * 64, "g"),
+        Picture("cat/1.png", "cat", "test", "0" * 64, "g"),
+        Picture("cat/1.png", "cat", "train", "0", "g"),
     ],
 )
 def test_a_row_that_leads_elsewhere_is_refused(row: Picture) -> None:
@@ -47,7 +49,7 @@ def test_a_manifest_of_other_columns_is_refused() -> None:
     manifest.MANIFEST.parent.mkdir()
     for text in (
         "path,label\na,b\n",
-        f"path,label,split,sha256\na,b,train,{'0' * 64},more\n",
+        f"path,label,split,sha256,group,white\na,b,train,{'0' * 64},g,,more\n",
         "path,label,split,sha256\na\n",
     ):
         manifest.MANIFEST.write_text(text)

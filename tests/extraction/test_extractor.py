@@ -43,7 +43,9 @@ def split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Split:
     draw_pictures(tmp_path / "data/raw", per_class=5)
     monkeypatch.chdir(tmp_path)
     found = sorted(manifest.RAW.rglob("*.png"))
-    pictures = [Picture(str(f.relative_to(manifest.RAW)), f.parent.name, "train", atomic.sha256_of(f)) for f in found]
+    pictures = [
+        Picture(str(f.relative_to(manifest.RAW)), f.parent.name, "train", atomic.sha256_of(f), f.stem) for f in found
+    ]
     return Split(pictures, ["blue", "red"])
 
 
@@ -112,8 +114,8 @@ def test_another_white_computes_the_pictures_of_sixteen_bits_again_and_no_other(
         manifest.write(
             [
                 *split.pictures,
-                Picture("red/deep.png", "red", "train", "11" * 32, white),
-                Picture("red/shown.png", "red", "train", "22" * 32),
+                Picture("red/deep.png", "red", "train", "11" * 32, "11" * 32, white),
+                Picture("red/shown.png", "red", "train", "22" * 32, "22" * 32),
             ]
         )
         train, val = manifest.read()

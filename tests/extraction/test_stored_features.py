@@ -45,7 +45,10 @@ def test_features_that_float16_does_not_hold_are_not_stored_in_it(
     monkeypatch.setattr(Large, "value", value)
     draw_pictures(manifest.RAW, per_class=2)
     found = sorted(manifest.RAW.rglob("*.png"))
-    pictures = [Picture(str(f.relative_to(manifest.RAW)), f.parent.name, "train", atomic.sha256_of(f)) for f in found]
+    pictures = [
+        Picture(str(f.relative_to(manifest.RAW)), f.parent.name, "train", atomic.sha256_of(f), group=f.name)
+        for f in found
+    ]
     given = params.load(REPOSITORY / "params.yaml")
     changes = {"name": "shufflenet_v2_x0_5", "weights": "random", "image_size": 32}
     backbone = weights.fetch(params.Backbone.model_validate(given.backbone.model_dump() | changes))

@@ -44,7 +44,7 @@ def split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Split:
     draw_pictures(tmp_path / "data/raw", per_class=5)
     monkeypatch.chdir(tmp_path)
     files = sorted(manifest.RAW.rglob("*.png"))
-    pictures = [Picture(str(f.relative_to(manifest.RAW)), f.parent.name, "train", f.stem * 4) for f in files]
+    pictures = [Picture(str(f.relative_to(manifest.RAW)), f.parent.name, "train", f.stem * 4, f.stem) for f in files]
     return Split(pictures, ["blue", "red"])
 
 

@@ -287,8 +287,8 @@ def test_white_stands_in_the_manifest_for_pictures_of_sixteen_bits(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     deep, plain = (
-        Picture("a/1.png", "a", "train", "00" * 32, white=TWELVE_BITS),
-        Picture("b/1.png", "b", "val", "11" * 32),
+        Picture("a/1.png", "a", "train", "00" * 32, "g", white=TWELVE_BITS),
+        Picture("b/1.png", "b", "val", "11" * 32, "h"),
     )
     for pictures, white in (([deep, plain], TWELVE_BITS), ([plain], levels.FULL_RANGE)):
         manifest.write(pictures)

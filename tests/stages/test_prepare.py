@@ -4,10 +4,11 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 from ruamel.yaml import YAML
 
 from penultimate.dataset import manifest
@@ -173,7 +174,9 @@ def test_what_is_odd_about_the_pictures_is_counted_and_named(capsys: pytest.Capt
         "kept": {"train": 43, "val": 20},
         "duplicates": {"train": 1, "val": 0, "across": 1},
         "near_duplicates": {"train": 0, "val": 0, "across": 1},
+        "large_groups": {"groups": 0, "pictures": 0},
         "leaks_dropped": 2,
+        "leaks_kept": 0,
         "two_labels": 2,
         "one_colour": 1,
         "odd_sizes": 1,
@@ -215,3 +218,112 @@ def test_nearly_equal_pictures_come_into_one_split() -> None:
     scenes = [{p.path.split("-")[0] for p in split.pictures} for split in manifest.read()]
     assert scenes[0].isdisjoint(scenes[1])
     assert read_csv(Path("data/rejected.csv")) == []
+
+
+def photograph(path: Path, scene: int, random: np.random.Generator, *, noise: float = 3) -> None:
+    """One more shot of a scene: a picture of all scales, as photographs are, with the noise of the camera."""
+    own = np.random.default_rng(scene)
+    pixels = sum(np.kron(own.normal(0, 40 / 2**i, (5 * 2**i,) * 2), np.ones((16 // 2**i,) * 2)) for i in range(5))
+    shot = 128 + pixels + random.normal(0, noise, (80, 80))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.clip(shot, 0, 255).astype(np.uint8)).save(path)
+
+
+def findings(*kinds: str) -> list[tuple[str, str]]:
+    return [(row["path"], row["other"]) for row in read_csv(Path("data/findings.csv")) if row["kind"] in kinds]
+
+
+def report() -> dict[str, Any]:
+    counts: dict[str, Any] = json.loads(Path("results/data_report.json").read_text())
+    return counts
+
+
+def test_findings_name_the_very_pictures_also_where_the_split_shuffles_them() -> None:
+    random = np.random.default_rng(0)
+    for i in range(24):
+        photograph(RAW / "ab"[i % 2] / f"{i:02}.png", i, random)
+    photograph(RAW / "a/near.png", 6, random)
+    shutil.copy(RAW / "b/03.png", RAW / "b/again.png")
+    Image.new("RGB", (80, 80), "navy").save(RAW / "a/one-colour.png")
+    Image.open(RAW / "a/00.png").resize((640, 40)).save(RAW / "a/strip.png")
+    prepare.main()
+    assert findings("duplicate") == [("b/03.png", "b/again.png")]
+    assert findings("near-duplicate") == [("a/00.png", "a/strip.png"), ("a/06.png", "a/near.png")]
+    assert findings("one colour") == [("a/one-colour.png", "")]
+    assert findings("odd size") == [("a/strip.png", "")]
+    splits = {p.path: split for split, found in zip("tv", manifest.read(), strict=True) for p in found.pictures}
+    assert splits["b/03.png"] == splits["b/again.png"]
+    assert splits["a/06.png"] == splits["a/near.png"]
+    assert report()["near_duplicates"]["train"] + report()["near_duplicates"]["val"] == 2
+
+
+@pytest.mark.parametrize("own_splits", [False, True])
+def test_pictures_of_one_part_from_a_fixed_camera_are_reported_and_no_class_is_emptied(own_splits: bool) -> None:
+    random = np.random.default_rng(0)
+    classes = {"bent": 8, "ok": 24, "scratched": 16}
+    for label, count in classes.items():
+        for i in range(count):
+            photograph(RAW / (("val" if i % 4 == 0 else "train") if own_splits else "") / label / f"{i}.png", 0, random)
+    prepare.main()
+    train, val = manifest.read()
+    assert Counter(p.label for p in val.pictures) == {label: count // 4 for label, count in classes.items()}
+    assert Counter(p.label for p in train.pictures) == {label: 3 * count // 4 for label, count in classes.items()}
+    assert all(picture.group == picture.sha256 for picture in train.pictures + val.pictures)
+    assert report()["large_groups"] == {"groups": 1, "pictures": 48}
+    assert report()["leaks_dropped"] == 0
+    ((row),) = [row for row in read_csv(Path("data/findings.csv")) if row["kind"] == "large group"]
+    assert row["detail"].startswith("48 pictures are nearly alike (6 bent in train, 2 bent in val, 18 ok in train, ")
+    assert (RAW / row["path"]).is_file()
+    assert (RAW / row["other"]).is_file()
+
+
+def test_shots_of_one_object_stay_together() -> None:
+    """Objects shot twice, five times and, as a class of its own, thirty times."""
+    random = np.random.default_rng(0)
+    for i in range(60):
+        for shot in range(5 if i % 5 == 0 else 2):
+            photograph(RAW / ("cats" if i % 2 else "dogs") / f"{i}-{shot}.png", i, random, noise=6)
+    for shot in range(30):
+        photograph(RAW / "only one" / f"x-{shot}.png", 100, random)
+    prepare.main()
+    groups: dict[str, set[str]] = {}
+    objects = []
+    for split in manifest.read():
+        objects.append({p.path.split("-")[0] for p in split.pictures if p.label != "only one"})
+        assert Counter(p.label for p in split.pictures)["only one"] in {8, 22}
+        for picture in split.pictures:
+            groups.setdefault(picture.path.split("-")[0], set()).add(picture.group)
+    assert objects[0].isdisjoint(objects[1])
+    assert {name: len(found) for name, found in groups.items() if len(found) > 1} == {"only one/x": 30}
+    assert len(set.union(*groups.values())) == 60 + 30
+
+
+def test_a_mirrored_or_turned_copy_in_val_is_a_leak() -> None:
+    random = np.random.default_rng(0)
+    for i in range(40):
+        photograph(RAW / ("train" if i % 4 else "val") / ("cats" if i % 8 < 4 else "dogs") / f"{i:02}.png", i, random)
+    for name, change in (("mirrored", ImageOps.mirror), ("turned", lambda image: image.rotate(90))):
+        with Image.open(RAW / "train/cats/01.png") as image:
+            change(image).save(RAW / f"val/dogs/{name}.jpg")
+    prepare.main()
+    assert [row["path"] for row in read_csv(Path("data/rejected.csv"))] == ["train/cats/01.png"]
+    assert "nearly the same as val/dogs/mirrored.jpg" in read_csv(Path("data/rejected.csv"))[0]["reason"]
+    assert report()["two_labels"] == 3
+
+
+def test_a_class_whose_pictures_are_all_in_val_too_keeps_them(capsys: pytest.CaptureFixture[str]) -> None:
+    random = np.random.default_rng(0)
+    for i in range(12):
+        photograph(RAW / ("val" if i % 3 == 0 else "train") / ("cats" if i % 2 else "dogs") / f"{i}.png", i, random)
+    for i in range(6):
+        (RAW / "train/odd").mkdir(exist_ok=True)
+        shutil.copy(RAW / "val/cats/3.png", RAW / f"train/odd/{i}.png")
+    prepare.main()
+    assert [p.path for p in manifest.read()[0].pictures if p.label == "odd"] == [f"train/odd/{i}.png" for i in range(6)]
+    assert report()["leaks_kept"] == 6
+    assert report()["duplicates"] == {"train": 5, "val": 0, "across": 6}
+    assert len(findings("two labels")) == 1
+    assert len(findings("duplicate")) == 5
+    assert (
+        "6 pictures of train stay there though val has them too: their class has no others" in capsys.readouterr().err
+    )
