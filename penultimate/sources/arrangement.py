@@ -17,6 +17,7 @@ from penultimate.params import Classes
 from penultimate.sources import layout, walker
 from penultimate.sources.walker import PICTURES, Entry, Folder
 
+LEFT_OUT = ("broken", "unnamed")  # entries that are missed: each becomes a row of data/rejected.csv
 MOST_SHOWN = 5  # pictures that are named on the terminal
 # {("ants",): {PurePosixPath("ants/0.jpg"): where it lies}}, or with ("train", "ants") as keys
 Groups = dict[tuple[str, ...], dict[PurePosixPath, Path]]
@@ -87,8 +88,8 @@ def arrange(root: Path, shown: str, classes: Classes = "auto") -> Arrangement:
             f"data.classes: {other} would make {count:,} of them"
         )
     _warn_of_names(groups, shown)
-    broken = (entry for entry in entries if entry.kind in {"broken", "unnamed"})
-    return Arrangement(groups, [LeftOut(printable(e.path.relative_to(root)), e.reason) for e in broken])
+    left_out = [LeftOut(printable(e.path.relative_to(root)), e.reason) for e in entries if e.kind in LEFT_OUT]
+    return Arrangement(groups, left_out)
 
 
 def _require_filled(base: layout.Base, shown: str) -> None:
@@ -96,15 +97,18 @@ def _require_filled(base: layout.Base, shown: str) -> None:
     for folder in base.folder.folders:
         if not folder.count:
             name = "/".join(filter(None, (base.split, printable(folder.name))))
-            instead = walker.left_out_lines(folder.all_entries())
-            held = f" ({'; '.join(instead)})" if instead else ""
-            raise UserError(f"{shown}: class folder {name} holds no pictures{held}: fill it or remove it")
+            entries = list(folder.all_entries())
+            reasons = {entry.reason: None for entry in entries if entry.kind in LEFT_OUT}
+            held = "; ".join([*reasons, *walker.left_out_lines(entries)])
+            raise UserError(
+                f"{shown}: class folder {name} holds no pictures{f' ({held})' * bool(held)}: fill it or remove it"
+            )
 
 
 def _say_left_out(root: Path, entries: list[Entry], shown: str) -> None:
     for line in walker.left_out_lines(entries):
         console.say(f"{shown}: {line}")
-    broken = [entry for entry in entries if entry.kind in {"broken", "unnamed"}]
+    broken = [entry for entry in entries if entry.kind in LEFT_OUT]
     for entry in broken[:MOST_SHOWN]:
         console.warn(f"{shown}: left out: {printable(entry.path.relative_to(root))}: {entry.reason}")
     if len(broken) > MOST_SHOWN:

@@ -150,19 +150,22 @@ def _unused(folder: Folder, used: list[Folder]) -> list[Folder]:
     return [unused for inner in folder.folders for unused in _unused(inner, used)]
 
 
-def _pair(folder: Folder) -> dict[str, Folder]:
-    """The folders whose names are one another's splits, by their split word; train among them, and another."""
+def _pairs(folder: Folder) -> list[dict[str, Folder]]:
+    """Folders whose names are one another's splits, by their split word; train among them, and another."""
     families: dict[tuple[str, ...], dict[str, Folder]] = {}
     for each in folder.filled:
         word, others = split_word(each.name)
         if word:
             families.setdefault(others, {}).setdefault(word, each)
-    pairs = {
-        others: family
-        for others, family in families.items()
-        if "train" in (splits := {SPLIT_OF[word] for word in family}) and len(splits) > 1
-    }
-    return pairs.get((), {}) or (next(iter(pairs.values())) if len(pairs) == 1 else {})
+    splits = {others: {SPLIT_OF[word] for word in family} for others, family in families.items()}
+    return [families[others] for others in sorted(splits) if "train" in splits[others] and len(splits[others]) > 1]
+
+
+def _pair(folder: Folder) -> dict[str, Folder]:
+    """The one pair, or that whose names say nothing else."""
+    pairs = _pairs(folder)
+    plain = [family for family in pairs if not any(split_word(each.name)[1] for each in family.values())]
+    return (plain or pairs)[0] if plain or len(pairs) == 1 else {}
 
 
 def _splits_of(top: Folder, shown: str) -> list[Base]:
@@ -241,7 +244,10 @@ def _held_again(top: Folder) -> list[Folder]:
 
 
 def _require_both_splits(top: Folder, shown: str, root: Folder) -> None:
-    """Refuse what may be a split that lacks its other half."""
+    """Refuse what may be a split that lacks its other half, or of a class (`cats_train`)."""
+    if len(pairs := _pairs(top)) > 1:
+        names = _some([each.name for pair in pairs for each in pair.values()])
+        raise refusal(shown, f"folders of the same splits ({names}): make them train/…, test/…, or take one pair", root)
     for each in top.filled if len(top.filled) > 1 and not _pair(top) else []:
         word, others = split_word(each.name)
         if word and not others and each.filled and not each.pictures:
@@ -256,7 +262,7 @@ def _require_both_splits(top: Folder, shown: str, root: Folder) -> None:
 
 def _require_different(folders: list[Folder], names: list[str], shown: str, root: Folder) -> None:
     """Refuse "classes" that hold the same folders: years, folds, cameras, colour and grey."""
-    inner = [{each.name for each in folder.filled} for folder in folders]
+    inner = [{each.name for each in unwrapped(folder).filled} for folder in folders]
     if len(folders) < 2 or any(folder.pictures for folder in folders):
         return
     common, union = set.intersection(*inner), set.union(*inner)

@@ -164,7 +164,8 @@ def test_the_splits_that_are_left_out_are_named(tmp_path: Path, capsys: pytest.C
         (["train/a/1.jpg", "train/b/1.jpg", "validate/a/1.jpg"], "split folder train, but none of val, valid"),
         (["valid/a/1.jpg", "valid/b/1.jpg", "other/a/1.jpg"], "split folder valid, but none of train, training"),
         ([*SPLIT, "val/mice/1.jpg"], "class mice has pictures in val, but none in train"),
-        ([*TWO, "mice/"], "class folder mice holds no pictures"),
+        ([*TWO, "mice/"], "class folder mice holds no pictures: fill it"),
+        ([*TWO, "mice/1.HEIC"], "1 .heic); .heic: pictures of a kind that is not read: convert them first"),
         ([*SPLIT, "val/mice/1.gif", "train/mice/1.jpg"], "class folder val/mice holds no pictures"),
     ],
 )
@@ -210,6 +211,11 @@ def test_what_is_no_file_or_has_no_name_is_left_out_and_named(
     said = capsys.readouterr().err
     assert "photos: left out: cats/pipe.jpg: a FIFO, no file" in said
     assert "left out for such reasons: 6 in all" in said
+
+
+def test_a_class_whose_name_is_no_text_does_not_vanish(tmp_path: Path) -> None:
+    said = refusal(filled(tmp_path / "photos", [*TWO, os.fsdecode(b"caf\xe9/1.jpg")]))
+    assert r"class folder caf\xe9 holds no pictures (its name is not valid UTF-8: rename it): fill" in said
 
 
 def as_nobody(act: Callable[[], object]) -> str:
