@@ -31,6 +31,7 @@ MODES: tuple[Mode, ...] = ("linear", "finetune")
 Keep = Literal["last", "best"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Engine = Literal["auto", "openvino", "torch"]
+Classes = Literal["auto", "first", "leaf"]
 ClassWeights = Literal["none", "balanced"]
 # How a JSON schema is put into words.
 KINDS = {
@@ -55,6 +56,7 @@ class Data(Section):
     source: Text
     watch: Text
     sha256: Sha256 | None
+    classes: Classes
 
 
 class Backbone(Section):

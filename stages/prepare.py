@@ -13,7 +13,7 @@ from penultimate import console, environment, params
 from penultimate.curation import duplicates, findings, inspection, splits
 from penultimate.curation.inspection import Inspected, Rejected
 from penultimate.dataset import manifest
-from penultimate.files.text import write_csv, write_json
+from penultimate.files.text import read_json, write_csv, write_json
 
 SHOWN = 5  # rejected pictures that are named on the terminal
 
@@ -25,6 +25,7 @@ def main() -> None:
         results = list(console.progress(pool.map(inspection.inspect, found), total=len(found), what="decode"))
     inspected = [result for result in results if isinstance(result, Inspected)]
     rejected = [(result.path, result.reason) for result in results if isinstance(result, Rejected)]
+    rejected += left_out_before()
     inspection.check_no_class_is_lost(found, inspected)
 
     known, large = duplicates.grouped(inspection.with_white(inspected))
@@ -41,7 +42,7 @@ def main() -> None:
     for path, reason in rejected[:SHOWN]:
         console.warn(f"{path}: {reason}")
     if rejected:
-        console.warn(f"{len(rejected)} of {len(found)} pictures are left out, see data/rejected.csv")
+        console.warn(f"{len(rejected)} of {counts['pictures']} pictures are left out, see data/rejected.csv")
     if counts["leaks_kept"]:
         why = "prepare.leakage = keep" if options.leakage == "keep" else "their class has no others"
         console.warn(f"{counts['leaks_kept']} pictures of train stay there though val has them too: {why}")
@@ -52,6 +53,13 @@ def main() -> None:
         console.say(
             f"{split}: {in_class.total()} pictures ({', '.join(f'{n} {k}' for k, n in sorted(in_class.items()))})"
         )
+
+
+def left_out_before() -> list[tuple[str, str]]:
+    """The pictures that fetch_data could not bring, and why: no files in data/raw, and missing all the same."""
+    source = Path("data/source.json")
+    about = read_json(source) if source.exists() else {}  # data/raw may be laid out by hand
+    return [(each["path"], each["reason"]) for each in about.get("left_out", [])]
 
 
 if __name__ == "__main__":

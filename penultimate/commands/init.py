@@ -1,4 +1,4 @@
-"""Begin a project around a folder of pictures: a folder per class, or train and val with a folder per class each.
+"""Begin a project around pictures: a folder per class, or train and val with a folder per class each; or an archive.
 
 penultimate init /photos                     # the project: photos-classifier, in this folder
 penultimate init /photos --into my-project
@@ -15,13 +15,16 @@ import tempfile
 from argparse import ArgumentParser, Namespace
 from importlib.metadata import version
 from pathlib import Path
+from shlex import quote
+from typing import get_args
 
 from ruamel.yaml import YAML
 
 import penultimate
 from penultimate import console
 from penultimate.errors import UserError
-from penultimate.sources import arrangement
+from penultimate.params import Classes
+from penultimate.sources import archives, arrangement, walker
 
 PACKAGE = Path(penultimate.__file__).parent
 TEMPLATE = {  # links in the package's sources: the files of this repository itself
@@ -43,9 +46,12 @@ BEGINNING = "Penultimate-Template: "  # of the line by which a commit says that 
 
 def add_to(parser: ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("pictures", type=Path, metavar="DIR", nargs="?", help="the folder of pictures")
+    parser.add_argument("pictures", type=Path, metavar="DIR", nargs="?", help="the folder of pictures, or an archive")
     parser.add_argument(
         "--into", type=Path, metavar="PROJECT", help="default: <name of DIR>-classifier, in this folder"
+    )
+    parser.add_argument(
+        "--classes", choices=get_args(Classes), default="auto", help="which folders are classes, as data.classes"
     )
     parser.add_argument("--update", action="store_true", help="bring the project in this folder up to date")
 
@@ -66,13 +72,14 @@ def run(given: Namespace) -> int:
         raise UserError("a project's own penultimate begins no other projects: call that of another environment")
     if not given.pictures:
         raise UserError("say which pictures: penultimate init DIR; or --update, in a project")
-    pictures = given.pictures.expanduser().resolve()
-    if not pictures.is_dir():
-        raise UserError(f"{given.pictures}: no such folder")
-    if not any(path.suffix.lower() in arrangement.PICTURES for path in pictures.rglob("*")):
-        raise UserError(f"{given.pictures}: no pictures in it; there should be a folder of them per class")
-    project = given.into or Path(f"{pictures.name}-classifier")
-    if project.exists() and any(project.iterdir()):
+    named, pictures = given.pictures.expanduser(), given.pictures.expanduser().resolve()
+    require_pictures(pictures, given.classes)
+    name = f"{archives.without_suffix((pictures if named.name in {'', '..'} else named).name)}-classifier"
+    project = given.into or Path(name)
+    if pictures in (project.resolve(), *project.resolve().parents):
+        command = f"penultimate init {quote(str(pictures))} --into {quote(str(pictures.with_name(name)))}"
+        raise UserError(f"{project}: would lie among the pictures; this makes it beside them: {command}")
+    if project.exists() and (not project.is_dir() or any(project.iterdir())):
         raise UserError(f"{project}: is there already, and not empty; say another folder: --into PROJECT")
 
     write_template(project)
@@ -82,11 +89,32 @@ def run(given: Namespace) -> int:
         git(project, "init", "-q", "-b", "main")
     git(project, "add", "-A", ".")
     commit(project)
-    set_params(project / "params.yaml", str(pictures))
+    unwatchable = walker.unwatchable(pictures)
+    set_params(project / "params.yaml", str(pictures), watched=not unwatchable, classes=given.classes)
     git(project, "add", "params.yaml")
+    if unwatchable:
+        console.warn(
+            f"{pictures} is not watched, since DVC cannot read all of it ({unwatchable}): after changes in it, "
+            "`dvc repro -f fetch_data`; or mend that, and set data.watch to it"
+        )
     console.say(f"{project}: a project for the pictures in {pictures}; now:")
-    console.say(f"    cd {project} && git commit -qm 'a new project' && dvc repro")
+    console.say(f"    cd {quote(str(project))} && git commit -qm 'a new project' && dvc repro explain@linear")
+    console.say("it takes minutes; then `dvc repro` for finetune too")
     return 0
+
+
+def require_pictures(pictures: Path, classes: Classes) -> None:
+    """Make sure that `fetch_data` will understand a folder, before a project is made for it; an archive is not opened.
+
+    Raises:
+        UserError: there is nothing, or no classes of pictures.
+    """
+    if pictures.is_dir():
+        arrangement.arrange(pictures, str(pictures), classes)
+    elif not pictures.is_file():
+        raise UserError(f"{pictures}: no such folder or archive")
+    elif not archives.is_archive(pictures.name):
+        raise UserError(f"{pictures}: neither a folder nor an archive ({', '.join(archives.SUFFIXES)})")
 
 
 def write_template(project: Path) -> None:
@@ -99,12 +127,16 @@ def write_template(project: Path) -> None:
     shutil.copytree(PACKAGE / "template/stages", project / "stages", ignore=ignored)
 
 
-def set_params(path: Path, pictures: str) -> None:
-    """Point params.yaml at the pictures, and let up be up, as in most photos; comments and everything else stay."""
+def set_params(path: Path, pictures: str, *, watched: bool, classes: Classes) -> None:
+    """Point params.yaml at the pictures, take them all, and let up be up, as in most photos; all else stays."""
     yaml = YAML()
     yaml.width = 1_000_000
     content = yaml.load(path)
-    content["data"]["source"] = content["data"]["watch"] = pictures
+    content["data"]["source"] = pictures
+    content["data"]["classes"] = classes
+    if watched:
+        content["data"]["watch"] = pictures
+    content["prepare"]["train_per_class"] = content["prepare"]["val_per_class"] = None
     content["extract"]["vertical_flip"] = content["finetune"]["vertical_flip"] = False
     with path.open("w", encoding="utf-8") as stream:
         yaml.dump(content, stream)

@@ -18,6 +18,7 @@ CSV, which has no escapes, backslashes that stand before that in a name are doub
 import filecmp
 import glob
 import json
+import os
 import re
 import shutil
 import sys
@@ -40,7 +41,7 @@ from penultimate.files.text import csv_writer
 from penultimate.imaging import crops, decoding
 from penultimate.networks.head import without_head
 from penultimate.networks.model import Model
-from penultimate.sources import arrangement
+from penultimate.sources import walker
 
 Found = list[tuple[str, float]]  # classes with their probabilities, the most likely first
 Write = Callable[[Path, Found], None]
@@ -73,10 +74,11 @@ def run(given: Namespace) -> int:
     if given.out and given.out.is_dir():
         raise UserError(f"--out {given.out}: is a folder")
     model = model_file.load(given.model)
-    paths = list(find(given.paths))
-    if not paths:
-        raise UserError("no pictures found in the paths given")
     unreadable: list[tuple[Path, str]] = []
+    paths = list(find(given.paths, unreadable))
+    total = len(paths) + len(unreadable)
+    if not total:
+        raise UserError("no pictures found in the paths given")
     top = min(given.top, len(model.classes))
     # What goes to the terminal beside the rows must not end up in them.
     with writer(given.out, top) as write, redirect_stdout(sys.stderr):
@@ -92,25 +94,52 @@ def run(given: Namespace) -> int:
         for path, reason in unreadable[:SHOWN]:
             console.warn(f"{path}: {reason}")
         if unreadable:
-            console.warn(f"{len(unreadable)} of {len(paths)} pictures could not be read, and are left out")
+            console.warn(f"{len(unreadable)} of {total} pictures could not be read, and are left out")
         if given.out:
-            console.say(f"{len(paths) - len(unreadable)} pictures classified: {given.out}")
+            console.say(f"{total - len(unreadable)} pictures classified: {given.out}")
     return SOME_UNREADABLE if unreadable else 0
 
 
-def find(paths: list[str]) -> Iterator[Path]:
-    """The files meant: a folder means all pictures below it, a glob what it matches, `-` a list on standard input."""
+def find(paths: list[str], left_out: list[tuple[Path, str]]) -> Iterator[Path]:
+    """The files meant: a folder means all pictures below it, a glob what it matches, `-` a list on standard input.
+
+    What cannot be a picture for another reason than its name goes to `left_out`, with the reason; files in folders that
+    are no pictures by their names, and system folders, are counted on the terminal.
+    """
     for text in paths:
-        path = Path(text).expanduser()
         if text == "-":
-            yield from find([line for line in sys.stdin.read().splitlines() if line.strip() not in {"", "-"}])
-        elif path.is_dir():
-            yield from sorted(p for p in path.rglob("*") if p.suffix.lower() in arrangement.PICTURES and p.is_file())
-        elif path.exists() or not glob.has_magic(text):
-            yield path
-        else:
-            matches = glob.glob(str(path), recursive=True)  # noqa: PTH207 (the pattern may be absolute)
-            yield from find([glob.escape(match) for match in sorted(matches)])
+            lines = os.fsdecode(sys.stdin.buffer.read()).split("\n")
+            listed = [line.removesuffix("\r") for line in lines]
+            yield from find([line for line in listed if line.strip() not in {"", "-"}], left_out)
+            continue
+        path = Path(os.path.expanduser(text))  # noqa: PTH111 (Path's refuses ~ before a name that is no user's)
+        matches = [path] if os.path.lexists(path) or not glob.has_magic(text) else matching(path)
+        if not matches:
+            left_out.append((path, "matches nothing"))
+        yield from dict.fromkeys(
+            found for match in matches for found in pictures_at(match, left_out)
+        )  # ** has all twice
+
+
+def matching(pattern: Path) -> list[Path]:
+    """What a glob matches, sorted; its first folders mean themselves where they are there, brackets and all."""
+    base, parts = Path(pattern.anchor), list(pattern.parts[bool(pattern.anchor) :])
+    while os.path.lexists(base / parts[0]):
+        base /= parts.pop(0)
+    found = glob.glob(str(Path(*parts)), root_dir=base, recursive=True)  # noqa: PTH207 (that one does not sort hidden names out)
+    return [base / name for name in sorted(found) if not any(map(walker.is_system, Path(name).parts))]
+
+
+def pictures_at(path: Path, left_out: list[tuple[Path, str]]) -> Iterator[Path]:
+    """The pictures of a folder, or the one file."""
+    entries = list(walker.walk(path).all_entries()) if walker.is_folder(path) else [walker.entry_of(path)]
+    for line in walker.left_out_lines(entries):
+        console.warn(f"{path}: {line}")
+    for entry in entries:
+        if entry.kind in {"picture", "unnamed"}:  # the names of the latter can be written escaped
+            yield entry.path
+        elif entry.kind in {"broken", "folder"}:
+            left_out.append((entry.path, entry.reason))
 
 
 def classified(

@@ -153,6 +153,7 @@ def document(
     both = len(arms) > 1
     first, white = arms[0].found, manifest.read()[0].white
     source = shareable(read_json(Path("data/source.json")))
+    source["left_out"] = len(source["left_out"])  # which ones, data/rejected.csv says
     rejected = [list(row.values()) for row in read_csv(Path("data/rejected.csv"), for_people=True)]
 
     def mistakes(mode: Mode, places: Sequence[int]) -> Shown:

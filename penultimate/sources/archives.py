@@ -16,8 +16,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
+from penultimate import console
 from penultimate.errors import UserError
 from penultimate.files.space import require_space
+from penultimate.sources.encodings import encoding_of
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
 MOST_BYTES = 100 * 2**30
@@ -25,6 +27,7 @@ MOST_FILES = 2_000_000
 MOST_LEVELS = 100  # of folders in folders
 CHUNK = 2**20  # bytes
 REFUSED_CHARACTERS = re.compile(r"[\\\x00-\x1f\x7f\ud800-\udfff]")
+UTF8_FLAG = 0x800  # of a member of a zip
 ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")  # the second: one without members
 DECOMPRESS: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
     b"\x1f\x8b": gzip.open,  # type: ignore[dict-item]
@@ -43,6 +46,12 @@ class _Member(NamedTuple):
 def is_archive(name: str) -> bool:
     """Whether a file of this name is one that `unpack` is meant for."""
     return name.lower().endswith(SUFFIXES)
+
+
+def without_suffix(name: str) -> str:
+    """An archive's name without its suffix; other names as they are."""
+    suffix = next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), "")
+    return name[: len(name) - len(suffix)] or name
 
 
 def unpack(
@@ -152,13 +161,35 @@ def _members(archive: Path) -> Iterator[_Member]:
 
 def _zip_members(stream: IO[bytes], archive: Path) -> Iterator[_Member]:
     with zipfile.ZipFile(stream) as opened:
+        names = _zip_names(opened, archive)
         for info in opened.infolist():
+            name = names.get(info, info.filename)
             kind = "folder" if info.is_dir() else "file"
             if stat.S_IFMT(info.external_attr >> 16) not in {0, stat.S_IFREG, stat.S_IFDIR}:
                 kind = "a link or a device"
             if info.flag_bits & 1:
-                raise UserError(f"{archive}: its member {info.filename!r} is encrypted: unpack it yourself")
-            yield _Member(info.filename, kind, info.file_size, lambda info=info: opened.open(info))  # type: ignore[misc]
+                raise UserError(f"{archive}: its member {name!r} is encrypted: unpack it yourself")
+            yield _Member(name, kind, info.file_size, lambda info=info: opened.open(info))  # type: ignore[misc]
+
+
+def _zip_names(opened: zipfile.ZipFile, archive: Path) -> dict[zipfile.ZipInfo, str]:
+    """The names of the members that do not say how theirs are encoded; one line says how they are read."""
+    raw = {
+        info: info.orig_filename.encode("cp437")  # as which zipfile reads them
+        for info in opened.infolist()
+        if not (info.flag_bits & UTF8_FLAG or info.filename.isascii())
+        # else a Unicode name beside it (Info-ZIP's extra field) is in its place
+        if info.filename == info.orig_filename
+    }
+    encoding = encoding_of(list(raw.values()))
+    names = {info: name.decode(encoding) for info, name in raw.items()}
+    if names and encoding != "utf-8":
+        shown = min(names.values(), key=len)
+        console.say(
+            f"{archive}: does not say how its names are encoded: read as {encoding} ({shown}); if that is wrong, "
+            "pack it again with names in UTF-8"
+        )
+    return names
 
 
 def _tar_members(stream: IO[bytes]) -> Iterator[_Member]:

@@ -1,18 +1,17 @@
 """Where pictures come from. Sources known by name are in `SOURCES`: one entry adds one."""
 
 import difflib
-import os
 import shlex
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from penultimate import console, environment
 from penultimate.errors import UserError
 from penultimate.params import Data
-from penultimate.sources import archives, arrangement, download, wheels
+from penultimate.sources import archives, arrangement, download, walker, wheels
 
 MOST_CLASSES_SHOWN = 12
 
@@ -39,7 +38,8 @@ def fetch(data: Data, into: Path) -> dict[str, Any]:
 
     Returns:
         What is known about them: name, origin, licence, homepage, attribution, counts per class or per split and
-        class, and a digest of their paths and bytes. Nothing in it depends on this machine.
+        class, a digest of their paths and bytes, and the pictures that were left out, each with the reason. Nothing in
+        it depends on this machine.
 
     Raises:
         UserError: the source cannot be had, is not what it should be, or cannot be seen as classes of pictures;
@@ -52,12 +52,11 @@ def fetch(data: Data, into: Path) -> dict[str, Any]:
         scratch.mkdir(parents=True)
         folder = source.bring(scratch, data.sha256)
         shown = download.public_url(data.source) if "://" in data.source else data.source
-        groups = arrangement.groups_in(folder, shown)
-        put = os.replace if folder.is_relative_to(scratch) else shutil.copyfile
+        arranged = arrangement.arrange(folder, shown, data.classes)
         if into.exists():
             shutil.rmtree(into)
         try:
-            digest = _put(source, groups, into, put)
+            digest = _put(source, arranged, into, root=folder, move=folder.is_relative_to(scratch))
         except BaseException:
             shutil.rmtree(into, ignore_errors=True)
             raise
@@ -65,21 +64,22 @@ def fetch(data: Data, into: Path) -> dict[str, Any]:
         raise UserError(f"{error.filename}: {error.strerror}" if error.filename else str(error)) from None
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    _report(source, groups)
+    _report(source, arranged.groups)
     return {
         "name": source.name,
         "origin": source.origin,
         "licence": source.licence or "not known",
         "homepage": source.homepage,
         "attribution": source.attribution,
-        "counts": arrangement.counts_of(groups),
+        "counts": arrangement.counts_of(arranged.groups),
         "content_sha256": digest,
+        "left_out": [asdict(each) for each in sorted(arranged.left_out, key=lambda each: each.path)],
     }
 
 
-def _put(source: Source, groups: arrangement.Groups, into: Path, put: Callable[[Path, Path], object]) -> str:
+def _put(source: Source, arranged: arrangement.Arrangement, into: Path, *, root: Path, move: bool) -> str:
     """Put the pictures into their place: the digest of their paths and bytes, which must be the published one."""
-    hashes = arrangement.put_all(groups, into, put, what=f"arranging {source.name}")
+    hashes = arrangement.put_all(arranged, into, root=root, move=move, what=f"arranging {source.name}")
     digest = arrangement.content_sha256(hashes)
     if source.content_sha256 not in {None, digest}:
         raise UserError(
@@ -132,10 +132,8 @@ def _bring_folder(folder: Path) -> Callable[[Path, str | None], Path]:
 
 
 def _unpacked(archive: Path, scratch: Path) -> Path:
-    # Files that are no pictures too: a class folder that holds nothing else must not vanish unnoticed.
-    archives.unpack(
-        archive, scratch / "unpacked", wanted=lambda name: not any(map(arrangement.is_hidden, name.split("/")))
-    )
+    # All of it: what is no picture is counted where folders are looked at.
+    archives.unpack(archive, scratch / "unpacked")
     return scratch / "unpacked"
 
 
@@ -193,8 +191,10 @@ def _own(data: Data, into: Path) -> Source:
         known = ", ".join(SOURCES)
         raise UserError(f"data.source = {data.source}: not a known source ({known}), nor a path that exists; {hint}")
     if (environment.project_root() / data.watch).resolve() != path:
+        reason = walker.unwatchable(path)
         fix = f"-S {shlex.quote(f'data.watch={path}')}"
-        console.warn(f"data.source = {data.source} is not watched: later changes in it go unnoticed; add {fix}")
+        todo = f"DVC could not read {reason}; `dvc repro -f fetch_data` looks again" if reason else f"add {fix}"
+        console.warn(f"data.source = {data.source} is not watched: later changes in it go unnoticed; {todo}")
     return source
 
 

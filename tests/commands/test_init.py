@@ -1,5 +1,8 @@
 """A project made by `penultimate init`, as a wheel's users and their colleagues meet it."""
 
+import os
+import shlex
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -7,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from penultimate import params
+from penultimate.params import Data
 from tests.conftest import MadeOnce
 from tests.project import REPOSITORY, Project
 
@@ -130,3 +135,67 @@ def test_a_projects_own_penultimate_updates_and_begins_nothing(installed: Path, 
         said = run(sys.executable, "-m", "penultimate", "init", *arguments, cwd=tmp_path / "project", ok=False)
         assert "project's own penultimate" in said
     assert "no project in this folder" in run(str(installed / "penultimate"), "init", "--update", cwd=photos, ok=False)
+
+
+def begin(pictures: str | Path, *options: str, cwd: Path, ok: bool = True) -> str:
+    """Run this tree's `penultimate init` in a folder: what it printed, errors included."""
+    call = "import sys; sys.path.insert(0, sys.argv.pop(1)); from penultimate.cli import main; main()"
+    return run(sys.executable, "-P", "-c", call, str(REPOSITORY), "init", str(pictures), *options, cwd=cwd, ok=ok)
+
+
+def begun(project: Path) -> Data:
+    """The data section of a project, whose other sections must be valid too."""
+    made = params.load(project / "params.yaml")
+    assert made.prepare.train_per_class is None
+    assert made.prepare.val_per_class is None
+    return made.data
+
+
+def test_init_takes_folders_by_any_name_links_and_archives(photos: Path, tmp_path: Path) -> None:
+    here = tmp_path / "my photos"
+    shutil.copytree(photos, here)
+    said = begin(here, cwd=tmp_path)
+    assert "cd 'my photos-classifier' && git commit -qm 'a new project' && dvc repro explain@linear" in said
+    assert "it takes minutes; then `dvc repro` for finetune too" in said
+    assert begun(tmp_path / "my photos-classifier").watch == str(here)
+
+    (tmp_path / "linked").symlink_to(here)
+    begin("linked", cwd=tmp_path)
+    assert begun(tmp_path / "linked-classifier").source == str(here)
+
+    (tmp_path / "links").mkdir()
+    for folder in here.iterdir():
+        (tmp_path / "links" / folder.name).symlink_to(folder)
+    assert "32 pictures lie behind links to folders" in begin("links", cwd=tmp_path)
+    assert begun(tmp_path / "links-classifier").watch == str(tmp_path / "links")
+
+    shutil.make_archive(str(tmp_path / "set.v1"), "zip", here)
+    begin("set.v1.zip", "--classes", "leaf", cwd=tmp_path)
+    made = begun(tmp_path / "set.v1-classifier")
+    assert (made.source, made.classes) == (str(tmp_path / "set.v1.zip"), "leaf")
+
+
+def test_init_refuses_before_anything_is_written(photos: Path, tmp_path: Path) -> None:
+    here = tmp_path / "my photos"
+    shutil.copytree(photos, here)
+    before = sorted(tmp_path.rglob("*"))
+    said = begin(".", cwd=here, ok=False)
+    command = said.strip().rpartition("this makes it beside them: ")[2]
+    assert command == f"penultimate init '{here}' --into '{here}-classifier'"
+    assert "would lie among the pictures" in begin(here, "--into", str(here / "deep/er"), cwd=tmp_path, ok=False)
+    assert "no such folder or archive" in begin("nothing", cwd=tmp_path, ok=False)
+    assert "neither a folder nor an archive" in begin(next(here.rglob("*.png")), cwd=tmp_path, ok=False)
+    assert "pictures lie directly in it" in begin(next(here.iterdir()), cwd=tmp_path, ok=False)
+    assert sorted(tmp_path.rglob("*")) == before
+    begin(*shlex.split(command)[2:], cwd=here)
+    assert begun(tmp_path / "my photos-classifier").source == str(here)
+
+
+def test_init_does_not_let_dvc_watch_what_it_cannot_read(photos: Path, tmp_path: Path) -> None:
+    here = tmp_path / "photos"
+    shutil.copytree(photos, here)
+    (here / os.fsdecode(b"red/caf\xe9.png")).write_bytes(b"x")
+    said = begin(here, cwd=tmp_path)
+    assert "is not watched, since DVC cannot read all of it" in said
+    assert r"red/caf\xe9.png: its name is not valid UTF-8" in said
+    assert begun(tmp_path / "photos-classifier").watch == "stages/fetch_data.py"

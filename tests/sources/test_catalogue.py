@@ -1,7 +1,8 @@
 import hashlib
 import os
+import socket
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,8 @@ import pytest
 
 from penultimate.errors import UserError
 from penultimate.files import atomic
-from penultimate.files.text import read_json
-from penultimate.params import Data
+from penultimate.files.text import read_json, write_json
+from penultimate.params import Classes, Data
 from penultimate.sources import catalogue
 from stages import fetch_data
 from tests.servers import Page, serving
@@ -50,8 +51,10 @@ def zipped(archive: Path, names: Iterable[str]) -> Path:
     return archive
 
 
-def fetch(source: object, *, watch: object | None = None, sha256: str | None = None) -> dict[str, Any]:
-    data = Data(source=str(source), watch=str(watch or source), sha256=sha256)
+def fetch(
+    source: object, *, watch: object | None = None, sha256: str | None = None, classes: Classes = "auto"
+) -> dict[str, Any]:
+    data = Data(source=str(source), watch=str(watch or source), sha256=sha256, classes=classes)
     return catalogue.fetch(data, into=Path("data/raw"))
 
 
@@ -85,12 +88,14 @@ def test_a_folder_is_copied_and_described(tmp_path: Path, capsys: pytest.Capture
         "attribution": None,
         "counts": {"cats": 5, "dogs": 1},
         "content_sha256": hashlib.sha256("".join(lines).encode()).hexdigest(),
+        "left_out": [],
     }
     copy = Path("data/raw/cats/1.jpg")
     assert not copy.samefile(photos / "cats/1.jpg")
     said = capsys.readouterr()
     assert "photos: 6 pictures in 2 classes: 5 cats, 1 dogs" in said.out
-    assert "no pictures (.jpg, .jpeg, .png, .ppm, .bmp, .pgm, .tif, .tiff, .webp): 2" in said.out
+    assert "no pictures (.jpg, .jpeg, .png, .ppm, .bmp, .pgm, .tif, .tiff, .webp): 2 (1 .zip, 1 .txt)" in said.out
+    assert "hidden or of the system: 3 (1 .git, 1 __MACOSX, 1 .DS_Store)" in said.out
     assert "beside the class folders: 1" in said.out
     assert said.err == ""
 
@@ -128,6 +133,7 @@ def test_relative_paths_home_and_the_watch(
         ([name.replace("train", "Training").replace("val", "Validation") for name in SPLIT], SPLIT),
         ([*SPLIT, "test/cats/1.jpg", "valid/cats/1.jpg", "docs/a.png"], SPLIT),
         ([name.replace("val/", "test/") for name in SPLIT], SPLIT),
+        (["train/a/1.jpg", "train/b/1.jpg", "test/1.jpg"], ["a/1.jpg", "b/1.jpg"]),
         (["train/1.jpg", "car/1.jpg", "bus/1.jpg"], ["train/1.jpg", "car/1.jpg", "bus/1.jpg"]),
         (["train/cats/1.jpg", "train/dogs/1.jpg"], ["cats/1.jpg", "dogs/1.jpg"]),
         (["train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg"], ["train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg"]),
@@ -152,13 +158,14 @@ def test_the_splits_that_are_left_out_are_named(tmp_path: Path, capsys: pytest.C
     [
         (["read.me", "a/notes.txt", "b/"], "no pictures in it (.jpg,"),
         (["1.jpg", "2.jpg"], "pictures lie directly in it"),
-        (["train/a/1.jpg", "train/b/1.jpg", "test/1.jpg"], "pictures lie directly in its folder test"),
+        (["train/1.jpg", "test/a/1.jpg", "test/b/1.jpg"], "pictures lie directly in its folder train"),
         (["cats/1.jpg"], "only one class (cats)"),
         (["train/cats/1.jpg", "val/cats/1.jpg"], "only one class (cats)"),
         (["train/a/1.jpg", "train/b/1.jpg", "validate/a/1.jpg"], "split folder train, but none of val, valid"),
         (["valid/a/1.jpg", "valid/b/1.jpg", "other/a/1.jpg"], "split folder valid, but none of train, training"),
         ([*SPLIT, "val/mice/1.jpg"], "class mice has pictures in val, but none in train"),
-        ([*TWO, "mice/"], "class folder mice holds no pictures"),
+        ([*TWO, "mice/"], "class folder mice holds no pictures: fill it"),
+        ([*TWO, "mice/1.HEIC"], "1 .heic); .heic: pictures of a kind that is not read: convert them first"),
         ([*SPLIT, "val/mice/1.gif", "train/mice/1.jpg"], "class folder val/mice holds no pictures"),
     ],
 )
@@ -182,25 +189,75 @@ def test_links_in_a_folder_are_followed_but_not_in_circles(tmp_path: Path) -> No
         fetch(photos)
 
 
-def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
-    photos = filled(tmp_path / "photos", TWO)
-    (photos / "cats" / "gone.jpg").symlink_to(tmp_path / "nowhere")
-    assert refusal(photos) == f"{photos / 'cats' / 'gone.jpg'}: No such file or directory"
-    (photos / "cats" / "gone.jpg").unlink()
-    os.mkfifo(photos / "cats" / "pipe.jpg")
-    assert str(photos / "cats" / "pipe.jpg") in refusal(photos)
-    (photos / "cats" / "pipe.jpg").unlink()
-    filled(photos, [os.fsdecode(b"cats/\xff.jpg")])
-    assert "is not valid UTF-8" in refusal(photos)
+def test_what_is_no_file_or_has_no_name_is_left_out_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = filled(tmp_path / "photos", [*TWO, os.fsdecode(b"cats/caf\xe9.jpg"), os.fsdecode(b"dogs/\xff/1.jpg")])
+    (photos / "cats/gone.jpg").symlink_to(tmp_path / "nowhere")
+    (photos / "cats/loop.jpg").symlink_to("loop.jpg")
+    os.mkfifo(photos / "cats/pipe.jpg")
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(photos / "dogs/s.png"))
+    not_text = "its name is not valid UTF-8: rename it"
+    assert fetch(photos)["left_out"] == [
+        {"path": "cats/caf\\xe9.jpg", "reason": not_text},
+        {"path": "cats/gone.jpg", "reason": "a link to nowhere (No such file or directory)"},
+        {"path": "cats/loop.jpg", "reason": "a link to nowhere (Too many levels of symbolic links)"},
+        {"path": "cats/pipe.jpg", "reason": "a FIFO, no file"},
+        {"path": "dogs/\\xff/1.jpg", "reason": not_text},
+        {"path": "dogs/s.png", "reason": "a socket, no file"},
+    ]
+    assert raw() == sorted(TWO)
+    said = capsys.readouterr().err
+    assert "photos: left out: cats/pipe.jpg: a FIFO, no file" in said
+    assert "left out for such reasons: 6 in all" in said
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_permissions_that_are_missing_are_named(tmp_path: Path) -> None:
+def test_a_class_whose_name_is_no_text_does_not_vanish(tmp_path: Path) -> None:
+    said = refusal(filled(tmp_path / "photos", [*TWO, os.fsdecode(b"caf\xe9/1.jpg")]))
+    assert r"class folder caf\xe9 holds no pictures (its name is not valid UTF-8: rename it): fill" in said
+
+
+def as_nobody(act: Callable[[], object]) -> str:
+    """What `act` raises, or an empty text, as a user who is not root."""
+    if os.geteuid():
+        return error_of(act)
+    read, write = os.pipe()
+    if not (child := os.fork()):
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+        os.write(write, error_of(act).encode())
+        os._exit(0)
+    os.close(write)
+    os.waitpid(child, 0)
+    with os.fdopen(read) as stream:
+        return stream.read()
+
+
+def error_of(act: Callable[[], object]) -> str:
+    try:
+        act()
+    except BaseException as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def test_a_picture_that_may_not_be_read_is_left_out_but_no_class_and_no_folder(project: Path, tmp_path: Path) -> None:
+    for folder in (project, *tmp_path.parents[:-1], tmp_path):
+        if folder.owner() and folder.stat().st_uid == os.geteuid() and os.geteuid() == 0:
+            folder.chmod(0o777 if folder in {project, tmp_path} else 0o755)
     photos = filled(tmp_path / "photos", TWO)
-    (photos / "cats" / "1.jpg").chmod(0)
-    assert refusal(photos) == f"{photos / 'cats' / '1.jpg'}: Permission denied"
+    (photos / "cats/1.jpg").chmod(0)
+    assert as_nobody(lambda: write_json(Path("about.json"), fetch(photos))) == ""
+    about = read_json(Path("about.json"))
+    assert about["left_out"] == [{"path": "cats/1.jpg", "reason": "cannot be read: Permission denied"}]
+    assert about["counts"] == {"cats": 1, "dogs": 1}
+    assert raw() == sorted(set(TWO) - {"cats/1.jpg"})
+    (photos / "dogs/1.jpeg").chmod(0)
+    assert "none of the pictures of dogs can be read: Permission denied" in as_nobody(lambda: fetch(photos))
     (photos / "dogs").chmod(0)
-    assert refusal(photos) == f"{photos / 'dogs'}: Permission denied"
+    assert as_nobody(lambda: fetch(photos)) == f"UserError: {photos / 'dogs'}: Permission denied"
     (photos / "dogs").chmod(0o700)
 
 

@@ -34,7 +34,7 @@ def little_space(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def fetch(folder: Path) -> None:
-    catalogue.fetch(Data(source=str(folder), watch=str(folder), sha256=None), into=Path("data/raw"))
+    catalogue.fetch(Data(source=str(folder), watch=str(folder), sha256=None, classes="auto"), into=Path("data/raw"))
 
 
 def photos(folder: Path, *labels: str) -> Path:

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from penultimate.dataset import manifest
 from penultimate.errors import UserError
 from penultimate.files.atomic import sha256_of
-from penultimate.files.text import read_csv
+from penultimate.files.text import read_csv, write_json
 from stages import prepare
 
 RAW = Path("data/raw")
@@ -75,6 +75,17 @@ def test_unreadable_pictures_are_left_out_with_a_reason(capsys: pytest.CaptureFi
     said = capsys.readouterr()
     assert "4 of 20 pictures are left out, see data/rejected.csv" in said.err
     assert "train: 12 pictures (6 cats, 6 dogs)" in said.out
+
+
+def test_what_could_not_be_brought_is_rejected_too() -> None:
+    pictures("cat", numbered(8))
+    pictures("dog", numbered(8))
+    left_out = [{"path": r"cat/caf\xe9.png", "reason": "its name is not valid UTF-8: rename it"}]
+    write_json(Path("data/source.json"), {"left_out": left_out})
+    prepare.main()
+    assert read_csv(Path("data/rejected.csv"), for_people=True) == left_out
+    report = json.loads(Path("results/data_report.json").read_text())
+    assert (report["pictures"], report["unreadable"]) == (17, 1)
 
 
 def test_odd_names_survive_into_the_manifest_and_back() -> None:
