@@ -8,6 +8,7 @@ dvc repro prepare
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from penultimate import console, environment, params
 from penultimate.curation import duplicates, findings, inspection, splits
@@ -31,14 +32,27 @@ def main() -> None:
     known, large = duplicates.grouped(inspection.with_white(inspected))
     pictures = splits.stratified(known, options)
     kept, dropped = splits.assign(pictures, options)
-    odd = findings.findings(pictures, large, kept)
-    counts = findings.counts(pictures, large, odd, kept, unreadable=len(rejected), leaks=len(dropped))
+    lost = {picture.path for picture, _ in dropped}
+    available = [picture for picture in pictures if picture.path not in lost]
+    odd = findings.findings(pictures, large, available)
+    counts = findings.counts(pictures, large, odd, available, kept, unreadable=len(rejected), leaks=len(dropped))
     rejected += [(picture.path, reason) for picture, reason in dropped]
     manifest.write(kept)
     write_csv(Path("data/rejected.csv"), ("path", "reason"), sorted(rejected), for_people=True)
     findings.write_findings(odd)
     write_json(Path("results/data_report.json"), counts)
 
+    report(options, counts, kept, rejected, Counter(finding.kind for finding in odd))
+
+
+def report(
+    options: params.Prepare,
+    counts: dict[str, Any],
+    kept: list[Inspected],
+    rejected: list[tuple[str, str]],
+    odd: Counter[str],
+) -> None:
+    """Tell the user what was left out, what to look at, and what there is to train and evaluate on."""
     for path, reason in rejected[:SHOWN]:
         console.warn(f"{path}: {reason}")
     if rejected:
@@ -46,13 +60,13 @@ def main() -> None:
     if counts["leaks_kept"]:
         why = "prepare.leakage = keep" if options.leakage == "keep" else "their class has no others"
         console.warn(f"{counts['leaks_kept']} pictures of train stay there though val has them too: {why}")
-    for kind, count in Counter(finding.kind for finding in odd).items():
+    for kind, count in odd.items():
         console.say(f"to look at: {count} x {kind}, see data/findings.csv or the report")
     for split in manifest.SPLITS:
-        in_class = Counter(p.label for p in kept if p.split == split)
-        console.say(
-            f"{split}: {in_class.total()} pictures ({', '.join(f'{n} {k}' for k, n in sorted(in_class.items()))})"
-        )
+        used, there = counts["kept"][split], counts["available"][split]
+        capped = f" of {there:,} (prepare.{split}_per_class leaves out the others)" if used < there else ""
+        in_class = Counter(picture.label for picture in kept if picture.split == split)
+        console.say(f"{split}: {used:,}{capped} pictures ({console.counts_in_words(in_class)})")
 
 
 def left_out_before() -> list[tuple[str, str]]:

@@ -3,26 +3,26 @@
 The same bytes come out after a kill, and the report shows the very pictures under the headings they belong to.
 """
 
-import base64
-import io
 import os
-import re
 import shutil
 import signal
-from html import unescape
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from penultimate.imaging.levels import FULL_RANGE
-from penultimate.report.page import side_by_side
+from penultimate.dataset.manifest import RAW
+from penultimate.evaluation.predictions import Predictions
+from penultimate.params import MODES
 from tests.conftest import SMALL, MadeOnce
 from tests.faults import outputs
 from tests.project import Project
+from tests.report.results import Page
+from tests.report.test_page import all_pictures, shows
 from tests.test_faults import started, wait_for_a_checkpoint
 
+MOST_SHOWN = 9
 DEFAULT = {"extract.engine": "auto", "extract.precision": "auto", "finetune.precision": "auto"}
 ON_TWO_THREADS = {"PENULTIMATE_THREADS": "2", "PENULTIMATE_DEVICE": "cpu", "OMP_WAIT_POLICY": "passive"}
 
@@ -54,7 +54,7 @@ def odd(made_once: MadeOnce, tmp_path_factory: pytest.TempPathFactory) -> Projec
     """The project before its first run."""
     photos = made_once("odd-photos", draw_odd_pictures)
     project = Project.of_this_tree(tmp_path_factory.mktemp("odd") / "project", **ON_TWO_THREADS)
-    project.set(data__source=str(photos), data__watch=str(photos), **(SMALL | DEFAULT), evaluate__pictures=9)
+    project.set(data__source=str(photos), data__watch=str(photos), **(SMALL | DEFAULT), evaluate__pictures=MOST_SHOWN)
     project.commit()
     return project
 
@@ -77,38 +77,26 @@ def test_a_kill_and_other_workers_change_no_byte(odd: Project, done: Project, tm
     assert outputs(again) == outputs(done)
 
 
-def sections(page: Path) -> dict[str, list[tuple[str, np.ndarray]]]:
-    """What stands below each heading: captions with their pictures."""
-    found = {}
-    for part in page.read_text(encoding="utf-8").split("<h2>")[1:]:
-        heading, _, content = part.partition("</h2>")
-        figures = re.findall(r'src="data:image/\w+;base64,([^"]+)".*?<figcaption>(.*?)</figcaption>', content, re.S)
-        found[unescape(heading)] = [
-            (unescape(caption), np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))) for data, caption in figures
-        ]
-    return found
-
-
 def test_the_report_shows_the_right_pictures_under_the_right_headings(
     done: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(done.folder)
-    found = sections(Path("results/report.html"))
+    shown = Page(Path("results/report.html").read_text(encoding="utf-8"))
     expected = {
-        "Duplicate: 1": [{"blue/07.png", "blue/copy.png"}],
-        "Near-duplicate: 1": [{"red/09.png", "red/mirrored.jpg"}],
-        "Two labels: 1": [{"blue/two-labels.png", "red/11.png"}],
-        "One colour: 1": [{"blue/plain.png"}],
-        "Odd size: 1": [{"red/strip.png"}],
+        "Duplicate: 1": {"blue/07.png", "blue/copy.png"},
+        "Near-duplicate: 1": {"red/09.png", "red/mirrored.jpg"},
+        "Two labels: 1": {"blue/two-labels.png", "red/11.png"},
+        "One colour: 1": {"blue/plain.png"},
+        "Odd size: 1": {"red/strip.png"},
     }
-    for heading, pairs in expected.items():
-        assert len(found[heading]) == len(pairs), heading
-        for (caption, pixels), names in zip(found[heading], pairs, strict=True):
-            named = re.findall(r"\w+/[\w.-]+\.(?:png|jpg)", caption)
-            assert set(named) == names
-            assert np.array_equal(pixels, side_by_side(*named, white=FULL_RANGE))
-    (wrong,) = (heading for heading in found if heading.startswith("Likely label errors in train"))
-    suspects = {caption.split(":")[0] for caption, _ in found[wrong]}
-    assert any("wrong" in name for name in suspects)
-    for caption, pixels in found[wrong]:
-        assert np.array_equal(pixels, side_by_side(caption.split(":")[0], white=FULL_RANGE))
+    for heading, names in expected.items():
+        assert [set(paths) for paths in shown[heading].paths] == [names], heading
+    labels = next(heading for heading in shown.sections if heading.startswith("Likely label errors in train"))
+    assert any("wrong" in path for (path,) in shown[labels].paths)
+    found = {mode: Predictions.load(Path(f"results/{mode}/predictions.csv")) for mode in MODES}
+    for mode, each in found.items():
+        mistakes = [[each.paths[i]] for i in each.mistakes()]
+        assert shown[f"Mistakes of {mode}: {len(mistakes)}"].paths == mistakes[:MOST_SHOWN]
+    for picture in all_pictures(shown):
+        if picture.alt and (RAW / picture.alt).is_file():
+            assert shows(picture, picture.alt), picture.alt

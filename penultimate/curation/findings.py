@@ -11,16 +11,18 @@ from penultimate.curation.duplicates import LargeGroup
 from penultimate.curation.hashing import BITS
 from penultimate.curation.inspection import Inspected
 from penultimate.dataset.manifest import SPLITS, Picture
+from penultimate.files.names import look_alikes
 from penultimate.files.text import read_csv, write_csv
 
 FINDINGS = Path("data/findings.csv")
 TWO_LABELS, LEAK, DUPLICATE, NEAR_DUPLICATE = "two labels", "in train and val", "duplicate", "near-duplicate"
 LARGE_GROUP, CONSTANT, ODD_SIZE, TINY_CLASS = "large group", "one colour", "odd size", "tiny class"
-SIXTEEN_BITS = "16 bits"
+SIXTEEN_BITS, LOOK_ALIKES = "16 bits", "look-alike classes"
 KINDS = (  # what to see first
-    *(TWO_LABELS, LEAK, LARGE_GROUP, SIXTEEN_BITS, CONSTANT, ODD_SIZE, TINY_CLASS),
+    *(TWO_LABELS, LEAK, LARGE_GROUP, LOOK_ALIKES, SIXTEEN_BITS, CONSTANT, ODD_SIZE, TINY_CLASS),
     *(DUPLICATE, NEAR_DUPLICATE),
 )
+OF_CLASSES = (LOOK_ALIKES, TINY_CLASS)  # where `path` is a class
 TINY = 20  # training pictures: a class of fewer is hardly learnt
 SMALL_SIDE = 32  # pixels: hardly a picture
 LONGEST_STRIP = 3.0  # long side ÷ short side: the centre crop sees less than a third of it
@@ -29,7 +31,7 @@ UNUSUAL = 4.0  # times the median short side, or a part of it
 
 @dataclass(frozen=True)
 class Finding:
-    """A picture to look at (or a class, for `TINY_CLASS`), beside `other` where there is one.
+    """A picture to look at (or a class, for the kinds `OF_CLASSES`), beside `other` where there is one.
 
     Of a kind, what has the lowest `rank` is to be looked at first.
     """
@@ -41,13 +43,13 @@ class Finding:
     rank: int = field(default=0, compare=False)
 
 
-def findings(pictures: Sequence[Inspected], large: Iterable[LargeGroup], kept: Iterable[Picture]) -> list[Finding]:
+def findings(pictures: Sequence[Inspected], large: Iterable[LargeGroup], available: Iterable[Picture]) -> list[Finding]:
     """All that is odd, by kind; of pairs the most alike first, of large groups the largest.
 
     Args:
         pictures: the readable ones, with their splits, before caps and leaks.
         large: the groups that are too large to act upon.
-        kept: what is left to train and evaluate on.
+        available: what there is to train and evaluate on, before caps.
     """
     by_path = {picture.path: picture for picture in pictures}
     pairs = {frozenset((p.nearest.one, p.nearest.other)): p.nearest for p in reversed(pictures) if p.nearest}
@@ -66,7 +68,9 @@ def findings(pictures: Sequence[Inspected], large: Iterable[LargeGroup], kept: I
         if _is_odd(picture, usual):
             size = f"{picture.width} x {picture.height}; usual: {usual:.0f}"
             found.append(Finding(ODD_SIZE, picture.path, "", size))
-    for label, count in _in_train(kept).items():
+    for first, *others in look_alikes({picture.label for picture in pictures}):
+        found.append(Finding(LOOK_ALIKES, first, "", f"looks like {', '.join(map(repr, others))}"))
+    for label, count in _in_train(available).items():
         if count < TINY:
             found.append(Finding(TINY_CLASS, label, "", f"{count} training pictures"))
     return sorted(found, key=lambda each: (KINDS.index(each.kind), each.rank, each.path.encode(), each.other.encode()))
@@ -111,6 +115,7 @@ def counts(
     pictures: Sequence[Inspected],
     large: Sequence[LargeGroup],
     found: Iterable[Finding],
+    available: Sequence[Picture],
     kept: Sequence[Picture],
     *,
     unreadable: int,
@@ -118,6 +123,7 @@ def counts(
 ) -> dict[str, Any]:
     """The report in numbers: nested, for `dvc metrics`.
 
+    `available` counts what there is to train and evaluate on, `kept` what of it the caps let through.
     `duplicates` counts the pictures beyond the first of the same bytes, `near_duplicates` the contents beyond the first
     of their group, within train and within val; `across` counts those of train that val has too. `leaks_kept` counts
     the pictures of train that val has too and that are still there. `two_labels` counts the pictures whose group also
@@ -130,11 +136,12 @@ def counts(
         labels[picture.group].add(picture.label)
     train, val = contents["train"], contents["val"]
     of_val = set(val.values())
-    classes = _in_train(kept)
+    classes = _in_train(available)
     kinds = Counter(finding.kind for finding in found)
     return {
         "pictures": len(pictures) + unreadable,
         "unreadable": unreadable,
+        "available": {split: sum(picture.split == split for picture in available) for split in SPLITS},
         "kept": {split: sum(picture.split == split for picture in kept) for split in SPLITS},
         "duplicates": {
             **{split: sum(p.split == split for p in pictures) - len(each) for split, each in contents.items()},

@@ -152,6 +152,7 @@ def document(
     found = {arm.mode: arm.found for arm in arms}
     both = len(arms) > 1
     first, white = arms[0].found, manifest.read()[0].white
+    report = read_json(RESULTS / "data_report.json")
     source = shareable(read_json(Path("data/source.json")))
     source["left_out"] = len(source["left_out"])  # which ones, data/rejected.csv says
     rejected = [list(row.values()) for row in read_csv(Path("data/rejected.csv"), for_people=True)]
@@ -162,7 +163,7 @@ def document(
     return TEMPLATES.get_template("page.html").render(
         title=f"{source['name']}: {'linear head or finetuning?' if both else arms[0].mode}",
         sentence=sentence,
-        caveats=[caveat for arm in arms for caveat in caveats(arm, errors)],
+        caveats=[*(caveat for arm in arms for caveat in caveats(arm, errors)), *caps(report)],
         metrics=tables.metrics_table({arm.mode: arm.metrics for arm in arms}),
         chosen={arm.mode: arm.made_by["chosen"] for arm in arms},
         curves=charts.learning_curves({arm.mode: arm.training for arm in arms}),
@@ -179,8 +180,8 @@ def document(
         label_errors=errors and label_errors(errors, most, white=white),
         rejected=tables.head(["picture", "reason"], rejected, ROWS, file="data/rejected.csv"),
         rejected_count=len(rejected),
-        data_report=tables.tree(read_json(RESULTS / "data_report.json")),
-        tiny_classes=tiny_classes(),
+        data_report=tables.tree(report),
+        odd_classes=odd_classes(),
         odd=odd_pictures(most, white=white),
         source=tables.tree(source),
         backbone=tables.tree(shareable(read_facts(Path("data/backbone.safetensors")))) if both else None,
@@ -249,14 +250,22 @@ def odd_pictures(most: int, *, white: int) -> dict[str, Shown]:
         return Card([whole(path, white=white) for path in paths], finding.detail)
 
     of_kind = {kind: [each for each in found if each.kind == kind] for kind in findings.KINDS}
-    return {kind: Shown.of(each, most, card) for kind, each in of_kind.items() if each and kind != findings.TINY_CLASS}
+    pictured = {kind: each for kind, each in of_kind.items() if each and kind not in findings.OF_CLASSES}
+    return {kind: Shown.of(each, most, card) for kind, each in pictured.items()}
 
 
-def tiny_classes() -> Table:
-    """The classes that are hardly learnt."""
-    found = [finding for finding in findings.read_findings() if finding.kind == findings.TINY_CLASS]
-    rows = [(finding.path, finding.detail) for finding in found]
+def odd_classes() -> Table:
+    """The classes that are hardly learnt, or easily taken for each other by who names folders."""
+    found = [finding for finding in findings.read_findings() if finding.kind in findings.OF_CLASSES]
+    rows = [(finding.path, f"{finding.kind}: {finding.detail}") for finding in found]
     return tables.head(["class", ""], rows, ROWS, file="data/findings.csv")
+
+
+def caps(report: Mapping[str, Any]) -> Iterator[str]:
+    """Where caps leave pictures out, how many are used."""
+    for split, there in report["available"].items():
+        if (used := report["kept"][split]) < there:
+            yield f"{used:,} of {there:,} pictures of {split} are used: prepare.{split}_per_class keeps out the rest."
 
 
 def png(path: Path) -> str:

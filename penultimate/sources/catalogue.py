@@ -13,8 +13,6 @@ from penultimate.errors import UserError
 from penultimate.params import Data
 from penultimate.sources import archives, arrangement, download, walker, wheels
 
-MOST_CLASSES_SHOWN = 12
-
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
@@ -210,7 +208,6 @@ def _report(source: Source, groups: arrangement.Groups) -> None:
         console.say(f"{source.name}: licence {source.licence}")
     for split in sorted({key[:-1] for key in groups}):
         counts = {key[-1]: len(pictures) for key, pictures in groups.items() if key[:-1] == split}
-        each = ", ".join(f"{count:,} {label}" for label, count in counts.items())
-        each = f": {each}" if len(counts) <= MOST_CLASSES_SHOWN else ""
         where = " ".join((source.name, *split))
-        console.say(f"{where}: {sum(counts.values()):,} pictures in {len(counts):,} classes{each}")
+        each = console.counts_in_words(counts)
+        console.say(f"{where}: {sum(counts.values()):,} pictures in {len(counts):,} classes: {each}")

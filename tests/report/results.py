@@ -114,10 +114,14 @@ class Results:
             ("sha256", "label", *(PROBABILITY + name for name in self.classes)),
             sorted((sha256, picture.label, *p) for sha256, picture, p in rows)[::-1],  # joined by hash, not by place
         )
-        write_json(Path("data/source.json"), {"name": "shapes", "counts": dict.fromkeys(self.classes, 4)})
+        write_json(
+            Path("data/source.json"), {"name": "shapes", "counts": dict.fromkeys(self.classes, 4), "left_out": []}
+        )
         write_csv(Path("data/rejected.csv"), ("path", "reason"), self.rejected, for_people=True)
         findings.write_findings(self.findings)
-        write_json(Path("results/data_report.json"), {"pictures": len(self.pictures), "kept": {"train": 2, "val": 2}})
+        counts = {"train": 2, "val": 2}
+        report = {"pictures": len(self.pictures), "available": counts | {"train": 1234}, "kept": counts}
+        write_json(Path("results/data_report.json"), report)
         write_tensors(Path("data/backbone.safetensors"), {"w": torch.zeros(1)}, {"architecture": "resnet18"})
 
     def of_both(self, most: int = 4) -> str:

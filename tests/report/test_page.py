@@ -76,7 +76,7 @@ def test_the_right_pictures_stand_under_the_right_headings(results: Results) -> 
     assert shown["Two labels: 2"].paths == [[train[0], train[2]], [train[5], train[1]]]
     assert shown["Two labels: 2"].said == ["hashes differ in 3 of 256 bits", "the same bytes"]
     assert shown["Odd size: 1"].paths == [[train[3]]]
-    assert shown["Tiny classes"].rows == [["class", ""], ["owl", "2 training pictures"]]
+    assert shown["Classes: 1"].rows == [["class", ""], ["owl", "tiny class: 2 training pictures"]]
     assert shown["Left out: 1"].rows == [["picture", "reason"], ["cat/broken.png", "cut short"]]
 
     assert len(all_pictures(shown)) > 12
@@ -223,6 +223,12 @@ def test_curves_say_what_their_train_numbers_are_of(results: Results) -> None:
     assert "linear: train is measured on the centre crops" in of_both
     assert "finetune: train is the running mean over an epoch's augmented batches" in of_both
     assert "finetune" not in of_one
+
+
+def test_where_caps_bite_it_is_said(results: Results) -> None:
+    text = results.of_both()
+    assert "2 of 1,234 pictures of train are used" in text
+    assert "pictures of val are used" not in text
 
 
 def test_a_class_without_a_picture_in_val_is_named(results: Results) -> None:

@@ -171,6 +171,7 @@ def test_what_is_odd_about_the_pictures_is_counted_and_named(capsys: pytest.Capt
     assert counts == {
         "pictures": 66,
         "unreadable": 1,
+        "available": {"train": 43, "val": 20},
         "kept": {"train": 43, "val": 20},
         "duplicates": {"train": 1, "val": 0, "across": 1},
         "near_duplicates": {"train": 0, "val": 0, "across": 1},
