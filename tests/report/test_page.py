@@ -76,7 +76,7 @@ def test_the_right_pictures_stand_under_the_right_headings(results: Results) -> 
     assert shown["Two labels: 2"].paths == [[train[0], train[2]], [train[5], train[1]]]
     assert shown["Two labels: 2"].said == ["hashes differ in 3 of 256 bits", "the same bytes"]
     assert shown["Odd size: 1"].paths == [[train[3]]]
-    assert shown["Classes: 1"].rows == [["class", ""], ["owl", "tiny class: 2 training pictures"]]
+    assert shown["Odd classes: 1"].rows == [["class", ""], ["owl", "tiny class: 2 training pictures"]]
     assert shown["Left out: 1"].rows == [["picture", "reason"], ["cat/broken.png", "cut short"]]
 
     assert len(all_pictures(shown)) > 12
