@@ -11,27 +11,28 @@ import numpy as np
 from penultimate import console, params
 from penultimate.dataset import manifest
 from penultimate.errors import UserError
-from penultimate.evaluation.predictions import Predictions
-from penultimate.files.text import read_json, write_csv, write_json, write_text
+from penultimate.files.text import write_json, write_text
 from penultimate.params import MODES
-from penultimate.report import comparison, page
+from penultimate.report import comparison, label_errors, page
 
 
 def main() -> None:
     options = params.load()
-    this, (other,) = options.mode, [mode for mode in MODES if mode != options.mode]
-    metrics = {mode: read_json(Path(f"results/{mode}/metrics.json")) for mode in MODES}
-    found = {mode: Predictions.load(Path(f"results/{mode}/predictions.csv")) for mode in MODES}
-    if found[this].paths != found[other].paths:
+    arms = {mode: page.Arm.read(mode) for mode in MODES}
+    this, (other,) = arms[options.mode], [arm for mode, arm in arms.items() if mode != options.mode]
+    if this.found.paths != other.found.paths:
         raise UserError("the two modes were measured on different pictures: run `dvc repro` to measure both again")
 
-    _, val = manifest.read()
-    groups = np.array(val.at(found[this].paths).groups)
-    versus = comparison.versus(found[this].right, found[other].right, groups)
-    write_json(Path("results/metrics.json"), metrics[this] | {"vs_other": versus})
-    write_csv(page.LABEL_ERRORS, page.LABEL_ERROR_COLUMNS, page.find_label_errors(), for_people=True)
-    sentence = page.answer(versus, this=this, other=other, pictures=len(groups), groups=len(np.unique(groups)))
-    write_text(Path("results/report.html"), page.document(sentence, options, metrics, found))
+    groups = np.array(manifest.read()[1].at(this.found.paths).groups)
+    versus = comparison.versus(this.found.right, other.found.right, groups)
+    write_json(Path("results/metrics.json"), {**this.metrics, "vs_other": versus})
+    errors = label_errors.find()
+    errors.save(Path("results/label_errors.csv"))
+    count = len(np.unique(groups))
+    sentence = page.answer(versus, this=this.mode, other=other.mode, pictures=len(groups), groups=count)
+    batch, most = Path("results/train_batch.png"), options.evaluate.pictures
+    text = page.document(list(arms.values()), sentence, most=most, errors=errors, batch=batch, options=options)
+    write_text(Path("results/report.html"), text)
     console.say(sentence)
 
 

@@ -1,6 +1,6 @@
-"""Look into one mode's mistakes: where the model looked, what it was trained on that is alike, a map of its features.
+"""All that is known of one mode, as pictures and as a page that stands alone; also without the other mode.
 
-results/<mode>/explain.html, heatmaps.png, neighbours.png, map.png
+results/<mode>/explain.html, predictions.png, mistakes.png, heatmaps.png, neighbours.png, map.png
 
 dvc repro explain@linear
 dvc repro explain@finetune
@@ -11,35 +11,40 @@ from pathlib import Path
 
 from penultimate import console, params
 from penultimate.compute import devices
-from penultimate.drawing import figures, html
-from penultimate.evaluation.predictions import Predictions
-from penultimate.explanation import gradcam, neighbours, projection, tiles
+from penultimate.drawing import figures
+from penultimate.drawing.tiles import Card
+from penultimate.explanation import gradcam, neighbours, projection
 from penultimate.files.text import write_text
 from penultimate.networks.model import Model
+from penultimate.report import label_errors, page
 
 
 def main() -> None:
-    mode = params.mode_argument()
-    results = Path("results") / mode
+    mode, most = params.mode_argument(), params.load().evaluate.pictures
+    results = page.RESULTS / mode
     device = devices.device()
     model = Model.load(Path(f"models/{mode}.safetensors"))
-    found = Predictions.load(results / "predictions.csv")
+    arm = page.Arm.read(mode)
+    found, white = arm.found, model.preprocessing.white
     mistakes = found.mistakes()
-    shown = mistakes[: params.load().evaluate.pictures]
+    shown = mistakes[:most]
 
-    tiles.write_grids(results, found, model, mode=mode, most=params.load().evaluate.pictures)
-    drawn, note = gradcam.tiles(model, found, shown, device)
-    figures.grid(results / "heatmaps.png", drawn, title=f"{mode}: {note}")
-    drawn = neighbours.tiles(model, found, shown)
-    figures.grid(results / "neighbours.png", drawn, title=f"{mode}: mistakes, and the most alike training pictures")
+    caveat = f"\n({model.caveat()})" if model.caveat() else ""
+    spread = [page.predicted(found, i, white=white) for i in found.evenly(most)]
+    figures.grid(results / "predictions.png", spread, title=f"{mode}: predictions{caveat}")
+    wrong = [page.predicted(found, i, white=white) for i in shown]
+    title = f"{mode}: the most confident of {len(mistakes)} mistakes on {len(found.paths)} pictures{caveat}"
+    figures.grid(results / "mistakes.png", wrong, title=title)
+    heat, note = gradcam.tiles(model, wrong, found.predicted[shown].tolist(), device)
+    figures.grid(results / "heatmaps.png", heat, title=f"{mode}: {note}", scale="what speaks for the prediction")
+    near = neighbours.cards(wrong, white=white)
+    title = f"{mode}: mistakes, and the most alike training pictures"
+    figures.grid(results / "neighbours.png", [tile for card in near for tile in card.tiles], title=title)
     projection.draw(results / "map.png", model, found, mode=mode, device=device)
-    parts = {
-        "Where it looked": html.picture(results / "heatmaps.png", "Grad-CAM, for the class that was predicted"),
-        "Most alike": html.picture(results / "neighbours.png", "by the cosine of the cached features"),
-        "Map": html.picture(results / "map.png", "near: alike to the network; crosses: mistakes"),
-    }
-    page = html.page(f"{mode}: why?", [html.section(heading, content) for heading, content in parts.items()])
-    write_text(results / "explain.html", page)
+
+    why = page.Why([Card([tile]) for tile in heat], note, near, results / "map.png")
+    errors = label_errors.find() if mode == "linear" else None
+    write_text(results / "explain.html", page.document([arm], page.how_good(arm), most=most, errors=errors, why=why))
     console.say(f"{mode}: {len(shown)} of {len(mistakes)} mistakes explained")
 
 

@@ -10,6 +10,7 @@ from penultimate import console, params
 from penultimate.compute import devices, memory
 from penultimate.dataset import manifest
 from penultimate.drawing import figures
+from penultimate.drawing.tiles import Tile
 from penultimate.finetuning.batches import Batches
 from penultimate.networks.backbone import Backbone
 
@@ -22,7 +23,7 @@ def main() -> None:
     backbone = Backbone.load(Path("data/backbone.safetensors"))
     preprocessing = replace(backbone.preprocessing, white=train.white)
     batches = Batches(train, options, preprocessing, devices.device(), budget_bytes=memory.budget_bytes())
-    tiles = [figures.Tile(pixels, label) for pixels, label in zip(*batches.first(SHOWN), strict=True)]
+    tiles = [Tile(pixels, label) for pixels, label in zip(*batches.first(SHOWN), strict=True)]
     figures.grid(Path("results/train_batch.png"), tiles, title="A training batch, as the network sees it")
 
 

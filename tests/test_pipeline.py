@@ -120,6 +120,17 @@ def test_a_key_further_up_runs_all_on_the_way_to_what_is_wanted(done: Project, t
     assert project.repro("train_head") == {"fetch_backbone", "extract", "train_head"}
 
 
+@pytest.mark.parametrize(("mode", "other"), [("linear", "finetune"), ("finetune", "linear")])
+def test_the_page_of_a_mode_needs_nothing_of_the_other_one(mode: str, other: str) -> None:
+    with Repo(str(REPOSITORY)) as repo:
+        graph = repo.index.graph
+        (page,) = [stage for stage in graph if stage.addressing == f"explain@{mode}"]
+        needed = {stage.addressing for stage in networkx.descendants(graph, page)}
+    trains = {"linear": "train_head", "finetune": "finetune"}
+    assert {f"evaluate@{mode}", trains[mode]} <= needed
+    assert not {trains[other], f"evaluate@{other}", "compare"} & needed
+
+
 @pytest.mark.parametrize("section", sorted(BELOW))
 def test_dvc_yaml_puts_every_stage_below_the_sections_it_depends_on(section: str) -> None:
     with Repo(str(REPOSITORY)) as repo:

@@ -1,5 +1,5 @@
-"""Figures, tiles and pieces of HTML: how things look, whatever they mean.
+"""Figures and small pictures: how things look, whatever they mean.
 
-In here: matplotlib, PNGs, tags and styles.
-Not in here: what is computed. No package below imports this one.
+In here: matplotlib, PNGs, pictures with their captions.
+Not in here: what is computed, pages of HTML (report). No package below imports this one.
 """

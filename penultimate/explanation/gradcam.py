@@ -1,21 +1,21 @@
 """Where a network looks: Grad-CAM."""
 
+from collections.abc import Sequence
+
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from penultimate.compute import memory
-from penultimate.drawing import figures
-from penultimate.evaluation.predictions import Predictions
-from penultimate.explanation.tiles import captioned, seen
-from penultimate.imaging.crops import Pixels
+from penultimate.dataset.manifest import RAW
+from penultimate.dataset.pictures import Pictures
+from penultimate.drawing.tiles import Tile, heated
+from penultimate.imaging import crops
 from penultimate.networks.head import with_shared_weights
 from penultimate.networks.model import Model
 
 BATCH = 8  # pictures per pass: their gradients take much more memory than a pass without
-HEAT = np.array([255, 60, 0])  # the colour laid over what counts
 
 
 def grad_cam(network: nn.Module, pixels: Tensor, classes: Tensor) -> Tensor | None:
@@ -62,30 +62,23 @@ def _places(output: Tensor) -> Tensor:
     return output.permute(0, 3, 1, 2) if output.shape[1] == output.shape[2] != output.shape[3] else output
 
 
-def overlaid(view: Pixels, heat: npt.NDArray[np.float32]) -> Pixels:
-    """A view, uint8 (S, S, 3), with its heat (S, S) laid over it."""
-    share = 0.6 * heat[..., None]
-    mixed: Pixels = (view * (1 - share) + HEAT * share).astype(np.uint8)
-    return mixed
-
-
-def tiles(model: Model, found: Predictions, shown: list[int], device: torch.device) -> tuple[list[figures.Tile], str]:
-    """The pictures `shown` with what spoke for the predicted class laid over them, and what to write above them."""
+def tiles(model: Model, shown: Sequence[Tile], classes: Sequence[int], device: torch.device) -> tuple[list[Tile], str]:
+    """The pictures `shown`, with what spoke for the class of each laid over it, and what to write above them."""
     if not shown:
         return [], "no mistakes"
-    views = np.stack([seen(found.paths[i], model) for i in shown])
-    classes = torch.tensor(found.predicted[shown])
+    fed = model.preprocessing
+    pictures = Pictures([RAW / tile.path for tile in shown], short_side=fed.short_side, white=fed.white)
     network = with_shared_weights(model.network).to(device)
 
     def heat_of(part: Tensor) -> Tensor | None:
-        pixels = model.preprocessing.normalise(torch.from_numpy(views)[part].to(device))
-        heat = grad_cam(network, pixels, classes[part].to(device))
+        views = np.stack([crops.centre_view(pictures[i], fed.image_size) for i in part.tolist()])
+        pixels = fed.normalise(torch.from_numpy(views).to(device))
+        heat = grad_cam(network, pixels, torch.tensor(classes)[part].to(device))
         return None if heat is None else heat.cpu()
 
     pieces = memory.Pieces(BATCH)
     heat = [each for part in torch.arange(len(shown)).split(BATCH) for each in pieces.run(heat_of, part)]
     if any(each is None for each in heat):
         return [], f"{model.architecture} keeps no map of places that could be shown"
-    laid_over = map(overlaid, views, torch.cat(heat).numpy())  # type: ignore[arg-type]
-    drawn = [captioned(found, i, each) for i, each in zip(shown, laid_over, strict=True)]
-    return drawn, "where the model looked in its most confident mistakes"
+    laid_over = torch.cat(heat).numpy()  # type: ignore[arg-type]
+    return list(map(heated, shown, laid_over)), "where the model looked in its most confident mistakes"

@@ -1,13 +1,13 @@
-"""Charts of the report, as SVG."""
+"""Charts of a page, as SVG with a transparent ground and mid-grey lines: they read on a light page and a dark one."""
 
 import io
 from collections.abc import Mapping
 
 import matplotlib as mpl
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from penultimate.drawing.html import pair
 from penultimate.params import Mode
 
 Table = Mapping[Mode, list[dict[str, str]]]  # the rows of one CSV, of each mode
@@ -15,8 +15,8 @@ INK = "#808080"
 COLOURS: dict[Mode, str] = {"linear": "#d97706", "finetune": "#3b82f6"}
 
 
-def learning_curves(training: Table) -> str:
-    """Loss and accuracy of both modes over the course of training (linear: over the solver's iterations)."""
+def learning_curves(training: Table) -> list[Markup]:
+    """Loss and accuracy of each mode over the course of training (linear: over the solver's iterations)."""
     charts = []
     for quantity in ("loss", "accuracy"):
         figure, axis = _chart()
@@ -27,10 +27,10 @@ def learning_curves(training: Table) -> str:
                 axis.plot(share, values, line, color=COLOURS[mode], label=f"{mode}, {split}")
         axis.set(title=quantity, xlabel="share of training done")
         charts.append(_svg(figure, axis))
-    return pair(*charts)
+    return charts
 
 
-def reliability_chart(bins: Table) -> str:
+def reliability_chart(bins: Table) -> Markup:
     """Accuracy against confidence; a calibrated model lies on the diagonal."""
     figure, axis = _chart()
     axis.plot([0, 1], [0, 1], color=INK, linewidth=0.8)
@@ -57,10 +57,10 @@ def _chart() -> tuple[Figure, Axes]:
     return figure, axis
 
 
-def _svg(figure: Figure, axis: Axes) -> str:
+def _svg(figure: Figure, axis: Axes) -> Markup:
     axis.legend(frameon=False, labelcolor=INK, fontsize=8)
     stream = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "penultimate", "font.family": "sans-serif"}):
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = stream.getvalue()
-    return text[text.index("<svg") :]
+    return Markup(text[text.index("<svg") :])  # matplotlib escapes what is written in it

@@ -1,6 +1,5 @@
-"""Names are not ours: they stay in their folder, and are text in a page."""
+"""Names are not ours: they stay in their folder, and are text in a model card."""
 
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penultimate.commands import model_card, predict
-from penultimate.drawing import html
 from penultimate.errors import UserError
 from penultimate.networks.model import Model
 from penultimate.networks.preprocessing import Preprocessing
@@ -65,33 +63,3 @@ def test_a_name_in_markdown_is_one_line_without_markup(name: str) -> None:
     assert len(shown.splitlines()) <= 1
     bare = shown.replace("\\\\", "")
     assert all(bare[i - 1] == "\\" for i, c in enumerate(bare) if c in "`*_[]<>|~&$")
-
-
-class Tags(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found += [tag, *(name for name, _ in attrs)]
-
-
-@given(st.text())
-def test_a_name_in_a_page_adds_no_tag(name: str) -> None:
-    def tags(text: str) -> list[str]:
-        parser = Tags()
-        parser.feed(
-            html.page(
-                text,
-                [
-                    html.section(text, html.paragraph(text), html.preformatted(text)),
-                    html.table([text], [[text]]),
-                    html.tree({text: {text: 1}}),
-                    html.links({text: text}),
-                    html._figure_of(b"", text),
-                ],
-            )
-        )
-        return parser.found
-
-    assert tags(name) == tags("x")
