@@ -2,6 +2,7 @@
 
 penultimate init /photos                     # the project: photos-classifier, in this folder
 penultimate init /photos --into my-project
+penultimate init photos.zip --classes leaf   # of folders in folders, those that pictures lie in
 penultimate init --update                    # in a project: merge what this penultimate would make today
 
 The project holds the pipeline's code, so that it stays as it is when this package changes. Nothing is copied from the

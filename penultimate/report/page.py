@@ -154,7 +154,7 @@ def document(
     first, white = arms[0].found, manifest.read()[0].white
     report = read_json(RESULTS / "data_report.json")
     source = shareable(read_json(Path("data/source.json")))
-    source["left_out"] = len(source["left_out"])  # which ones, data/rejected.csv says
+    source["left_out"] = len(source.get("left_out", []))  # which ones, data/rejected.csv says
     rejected = [list(row.values()) for row in read_csv(Path("data/rejected.csv"), for_people=True)]
 
     def mistakes(mode: Mode, places: Sequence[int]) -> Shown:
