@@ -93,7 +93,7 @@ def test_a_project_takes_what_is_newer_and_keeps_every_edit(installed: Path, pho
     git("commit", "-qm", "a new project")
     assert "already what penultimate" in run(str(programs / "penultimate"), "init", "--update", cwd=project)
     edit("params.yaml", "epochs: 8 ", "epochs: 9 ")
-    edit("penultimate/report/page.py", "THUMBNAIL = 160", "THUMBNAIL = 200")
+    edit("penultimate/drawing/tiles.py", "SIDE = 192", "SIDE = 256")
     (project / "notes.md").write_text("mine")
     git("add", "-A")
     assert "uncommitted changes" in run(str(programs / "penultimate"), "init", "--update", cwd=project, ok=False)
@@ -115,7 +115,7 @@ def test_a_project_takes_what_is_newer_and_keeps_every_edit(installed: Path, pho
     assert "CROP_TRIES = 11" in (project / "penultimate/imaging/crops.py").read_text()
     assert "epochs: 9 " in (project / "params.yaml").read_text()
     assert str(photos) in (project / "params.yaml").read_text()
-    assert "THUMBNAIL = 200" in (project / "penultimate/report/page.py").read_text()
+    assert "SIDE = 256" in (project / "penultimate/drawing/tiles.py").read_text()
     assert (project / "notes.md").read_text() == "mine"
     assert git("status", "--porcelain") == ""
     assert git("worktree", "list").count("\n") == 1
