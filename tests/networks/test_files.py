@@ -45,6 +45,7 @@ ROWS: Tensors = {
     "features": torch.zeros(6, 4),
     "labels": torch.tensor([0, 1, 1]),
     "sha256": torch.zeros(3, 32, dtype=torch.uint8),
+    "groups": torch.tensor([0, 1, 1]),
 }
 FILE = Path("some.safetensors")
 
@@ -151,6 +152,7 @@ def test_a_backbone_that_does_not_fit_is_refused() -> None:
         (ROWS | {"features": torch.zeros(6)}, FEATURES),
         (ROWS | {"more": torch.zeros(6)}, FEATURES),
         ({key: value for key, value in ROWS.items() if key != "sha256"}, FEATURES),
+        (ROWS | {"groups": torch.tensor([0, 1])}, FEATURES),
     ],
 )
 def test_features_that_contradict_themselves_are_refused(tensors: Tensors, facts: dict[str, Any]) -> None:
