@@ -28,7 +28,7 @@ BIAS_DISTANCE = 100.0  # nats; ‖b - b*‖ is taken to be less
 MAX_STEPS = 100  # of Newton
 MAX_PRODUCTS = 500  # with the Hessian, in one step
 FORCING = 0.03  # a step reduces the residual of its equation to so much
-LONG_STEP = 20  # products, from which on a new preconditioner pays
+LONG_STEP = 20  # products, from which on a new preconditioner may pay
 MAX_HALVINGS = 30  # of a step that does not descend
 NEVER = -30.0  # bias, in nats, of a class of which a subset holds no picture: its optimum is -∞
 NOISE = 1e-6  # of its size: what a float32 feature may vary by rounding alone
@@ -121,6 +121,10 @@ class Logistic:
         spread = (second - first.square()).clamp(min=0).sqrt()
         constant = spread <= NOISE * torch.maximum(self.mean.abs(), second.sqrt())
         self.per_spread = spread.reciprocal().masked_fill(constant, 0)  # what is constant has no say
+        rows_of_W = len(subsets) * (classes if classes > 2 else 1)
+        self.long_step = max(
+            LONG_STEP, self.width**2 / (2 * len(self.X) * rows_of_W)
+        )  # what an eigendecomposition costs
         self._correlate(self.weight.sum(1))
 
     def _pieces(self) -> Iterator[slice]:
@@ -144,7 +148,7 @@ class Logistic:
                     break
                 step, products = self._newton_step(at, pull)
                 at = self._descend(at, step * active[:, None, None], pull)
-                if products >= LONG_STEP:
+                if products >= self.long_step:
                     self._correlate((self.weight * (1 - at.p.square().sum(2))).sum(1))
                 if on_iteration is not None:
                     on_iteration(self._heads(at.theta))

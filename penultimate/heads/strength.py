@@ -18,6 +18,7 @@ UNVALIDATED = 1e-2  # C where nothing can be held out
 SAME = 1e-5  # losses that differ by less, relatively, are the same: rounding must not choose
 PATIENCE = 2  # strengths with a worse loss before the search may end
 BY_HEART = 0.1  # of the held-out loss: a lower loss on what it was trained on
+LOST = 1.25  # times the least held-out loss: no bump is so high
 SETTLED = 0.01  # of all that the loss on what it was trained on has fallen by so far: a smaller fall in one step
 MOST_VALUES = 2**24  # weights of, and probabilities by, heads that are solved together; or half the features'
 
@@ -47,7 +48,7 @@ def choose_strength(features: Tensor, labels: Tensor, classes: int, options: Tra
     Strengths are tried from the smallest C upwards, each fit started from the one before. That the loss has been
     worse than its minimum `PATIENCE` times does not end the search by itself, it may be a bump on the way: the heads
     must either know their own pictures by heart, so that a weaker pull only scales what they say of others, or have
-    settled, so that it changes nothing.
+    settled, so that it changes nothing, or the loss must be far above its minimum.
 
     Args:
         features: float32 (N, views, D).
@@ -96,7 +97,8 @@ def choose_strength(features: Tensor, labels: Tensor, classes: int, options: Tra
         worse = sum(other > found[chosen] for c, other in found.items() if c > chosen)
         own.append(own_loss)
         settled = len(own) > 1 and own[-2] - own[-1] < SETTLED * (own[0] - own[-1])
-        if worse >= PATIENCE and (settled or own_loss < BY_HEART * found[chosen]):
+        by_heart, lost = own_loss < BY_HEART * found[chosen], loss > LOST * found[chosen]
+        if worse >= PATIENCE and (settled or by_heart or lost):
             break
 
     if chosen in (STRENGTHS[0], STRENGTHS[-1]):
