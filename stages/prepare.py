@@ -64,9 +64,10 @@ def report(
         console.say(f"to look at: {count} x {kind}, see data/findings.csv or the report")
     for split in manifest.SPLITS:
         used, there = counts["kept"][split], counts["available"][split]
-        capped = f" of {there:,} (prepare.{split}_per_class leaves out the others)" if used < there else ""
+        of_all = f" of {there:,}" if used < there else ""
+        capped = f"; prepare.{split}_per_class keeps out the rest" if used < there else ""
         in_class = Counter(picture.label for picture in kept if picture.split == split)
-        console.say(f"{split}: {used:,}{capped} pictures ({console.counts_in_words(in_class)})")
+        console.say(f"{split}: {used:,}{of_all} pictures ({console.counts_in_words(in_class)}{capped})")
 
 
 def left_out_before() -> list[tuple[str, str]]:
