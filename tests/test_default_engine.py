@@ -61,10 +61,12 @@ def odd(made_once: MadeOnce, tmp_path_factory: pytest.TempPathFactory) -> Projec
 
 
 @pytest.fixture(scope="module")
-def done(odd: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    project = odd.copy(tmp_path_factory.mktemp("odd-done") / "project")
-    project.repro(PENULTIMATE_WORKERS="1")
-    return project
+def done(odd: Project, made_once: MadeOnce, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    def first_run(folder: Path) -> None:
+        odd.copy(folder).repro(PENULTIMATE_WORKERS="1")
+
+    made = Project(made_once("odd-done", first_run), **odd.added)
+    return made.copy(tmp_path_factory.mktemp("odd-done") / "project")
 
 
 @pytest.mark.long
