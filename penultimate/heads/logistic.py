@@ -122,9 +122,8 @@ class Logistic:
         constant = spread <= NOISE * torch.maximum(self.mean.abs(), second.sqrt())
         self.per_spread = spread.reciprocal().masked_fill(constant, 0)  # what is constant has no say
         rows_of_W = len(subsets) * (classes if classes > 2 else 1)
-        self.long_step = max(
-            LONG_STEP, self.width**2 / (2 * len(self.X) * rows_of_W)
-        )  # what an eigendecomposition costs
+        an_eigendecomposition = self.width**2 / (2 * len(self.X) * rows_of_W)  # takes as long as so many products
+        self.long_step = max(LONG_STEP, an_eigendecomposition)
         self._correlate(self.weight.sum(1))
 
     def _pieces(self) -> Iterator[slice]:
