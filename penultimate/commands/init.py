@@ -41,7 +41,6 @@ TEMPLATE = {  # links in the package's sources: the files of this repository its
     "dvc-gitignore": ".dvc/.gitignore",
     "roc-json": ".dvc/plots/roc.json",
 }
-FOLDERS = ("penultimate", "stages")  # of code, in a project
 BEGINNING = "Penultimate-Template: "  # of the line by which a commit says that it is what a project began as
 
 
